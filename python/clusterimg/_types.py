@@ -1,0 +1,130 @@
+"""The nouns of the program: what goes from one stage to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import UsageError
+
+__all__ = ["EDGE_DTYPE", "BackendReport", "Features", "Progress", "Ragged", "Skip", "no_edges"]
+
+EDGE_DTYPE = np.dtype([("i", "<i4"), ("j", "<i4"), ("score", "<f8")])
+"""One similar pair: `i < j`, and a score above the threshold. Arrays of it are sorted by `(i, j)`."""
+
+Progress = Callable[[str, int, int], None]
+"""`progress(stage, done, total)`: called now and then while a stage works, and once at its end."""
+
+
+def no_edges() -> NDArray[np.void]:
+    """Return an empty edge array."""
+    return np.empty(0, EDGE_DTYPE)
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A file that was left out, and the reason a person understands."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Arrays of different lengths, one after another: item `k` is `values[offsets[k]:offsets[k + 1]]`.
+
+    values : (total, ...) rows of all items
+    offsets : (n + 1,) int64, from 0 to `total`, never falling
+    shapes : (n, 2) int32 height and width, where the items are flattened images, else None
+    """
+
+    values: NDArray[Any]
+    offsets: NDArray[np.int64]
+    shapes: NDArray[np.int32] | None = None
+
+    def __post_init__(self) -> None:
+        o = self.offsets
+        if o.ndim != 1 or len(o) < 1 or o[0] != 0 or o[-1] != len(self.values) or np.any(np.diff(o) < 0):
+            raise UsageError(
+                f"offsets must rise from 0 to the number of rows ({len(self.values)}), got {o!r}"
+            )
+
+    @classmethod
+    def from_arrays(cls, arrays: list[NDArray[Any]], *, empty: NDArray[Any]) -> Ragged:
+        """Return the arrays joined; `empty` (0 rows) gives dtype and row shape when there are none."""
+        offsets = np.concatenate([[0], np.cumsum([len(a) for a in arrays])]).astype(np.int64)
+        return cls(np.concatenate([empty, *arrays]), offsets)
+
+    @classmethod
+    def from_images(cls, images: list[NDArray[np.uint8]]) -> Ragged:
+        """Return images of any sizes, flattened and joined, with their shapes."""
+        shapes = np.array([image.shape for image in images], np.int32).reshape(-1, 2)
+        flat = cls.from_arrays([image.reshape(-1) for image in images], empty=np.empty(0, np.uint8))
+        return cls(flat.values, flat.offsets, shapes)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, k: int) -> NDArray[Any]:
+        item = self.values[self.offsets[k] : self.offsets[k + 1]]
+        return item if self.shapes is None else item.reshape(tuple(self.shapes[k]))
+
+    def take(self, indices: NDArray[np.integer[Any]]) -> Ragged:
+        """Return the items at `indices`, in that order."""
+        lengths = np.diff(self.offsets)[indices]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = np.repeat(self.offsets[:-1][indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        shapes = None if self.shapes is None else self.shapes[indices]
+        return Ragged(self.values[rows], offsets, shapes)
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What one method sees of `n` images.
+
+    method : name of the method
+    params : its parameters, as they decide the values
+    values : (n, ...) array, or `Ragged` where images have different counts or sizes
+    shapes : (n, 2) int32 height and width of the decoded images
+    featureless : (n,) bool, images the method can't tell from others (no corner, no bits but noise)
+    near_flat : (n,) bool, images whose greys hardly differ, whatever the method makes of them
+    digests : (n, 16) uint8, equal where shape and grey pixels of the decoded images are equal
+    """
+
+    method: str
+    params: Mapping[str, Any]
+    values: NDArray[Any] | Ragged
+    shapes: NDArray[np.int32]
+    featureless: NDArray[np.bool_]
+    near_flat: NDArray[np.bool_]
+    digests: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def take(self, indices: NDArray[np.integer[Any]]) -> Features:
+        """Return the features of the images at `indices`, in that order."""
+        values = self.values.take(indices) if isinstance(self.values, Ragged) else self.values[indices]
+        return Features(
+            self.method,
+            self.params,
+            values,
+            self.shapes[indices],
+            self.featureless[indices],
+            self.near_flat[indices],
+            self.digests[indices],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BackendReport:
+    """Which backend did the pair work, and why the others did not."""
+
+    name: str
+    isa: str
+    n_threads: int
+    passed_over: Mapping[str, str] = field(default_factory=dict)

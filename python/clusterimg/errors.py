@@ -1,0 +1,44 @@
+"""The exceptions this package raises on purpose.
+
+    ClusterimgError
+    ├── UsageError (ValueError)          a parameter is wrong: what was wanted, what came
+    │   └── BackendUnavailable           a backend was asked for by name and can't run here
+    ├── MissingExtra (ImportError)       an optional library is needed: which extra to install
+    ├── ImageError                       one image can't be used: why (the reason in skipped.csv)
+    └── ResultError                      a result folder or one of its files can't be written or read
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackendUnavailable",
+    "ClusterimgError",
+    "ImageError",
+    "MissingExtra",
+    "ResultError",
+    "UsageError",
+]
+
+
+class ClusterimgError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class UsageError(ClusterimgError, ValueError):
+    """A parameter is wrong. The text says what was wanted and what came."""
+
+
+class BackendUnavailable(UsageError):
+    """A backend was named that can't run on this machine. The text says why."""
+
+
+class MissingExtra(ClusterimgError, ImportError):
+    """An optional library is needed and not installed. The text names the extra."""
+
+
+class ImageError(ClusterimgError):
+    """One image can't be used. The text is the reason, as `skipped.csv` shows it."""
+
+
+class ResultError(ClusterimgError):
+    """A result folder, or a file in it, can't be written or read. The text names it."""
