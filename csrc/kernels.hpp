@@ -1,0 +1,64 @@
+// The arithmetic of every method, as one table of functions per instruction set.
+//
+// Each kernel scores a tile, a pair or an image: const inputs, sizes, output last. Kernels hold no
+// state, allocate nothing and throw nothing. Their contracts stand in kernels/*.hpp.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace clusterimg {
+
+// Images side by side in the lanes of the SSIM tile: two AVX2 registers of int32.
+constexpr std::size_t ssim_lanes = 16;
+
+struct MatchCount {
+  std::uint32_t good;
+  std::uint32_t matches;
+};
+
+struct KernelTable {
+  const char* isa;
+  void (*hamming_tile)(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
+                       std::size_t n_b, std::size_t n_words, std::uint32_t* out);
+  void (*signature_tile)(const std::uint32_t* a, std::size_t n_a, const std::uint32_t* b,
+                         std::size_t n_b, std::size_t n_slots, std::uint32_t* out);
+  void (*dot_tile)(const std::int16_t* a, std::size_t n_a, const std::int16_t* b, std::size_t n_b,
+                   std::size_t n_pixels, std::int64_t* out);
+  double (*template_slide)(const std::uint8_t* image, std::size_t height, std::size_t width,
+                           const std::uint8_t* templ, std::size_t templ_height,
+                           std::size_t templ_width, std::int64_t* row_energy);
+  MatchCount (*descriptor_pair)(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
+                                std::size_t n_b, bool relative, std::uint32_t max_distance,
+                                std::uint32_t* best_a, std::uint32_t* best_b);
+  void (*ssim_statistics)(const std::uint8_t* image, std::size_t height, std::size_t width,
+                          std::int32_t* column, std::int32_t* sum, float* energy, float* spread);
+  void (*ssim_tile)(const std::uint8_t* a, const std::int32_t* sum_a, const float* energy_a,
+                    const float* spread_a, std::size_t height, std::size_t width,
+                    const std::int16_t* b, const std::int32_t* sum_b, const float* energy_b,
+                    const float* spread_b, std::int32_t* column, float* out);
+  double (*ssim_pair)(const std::uint8_t* a, const std::uint8_t* b, std::size_t height,
+                      std::size_t width, std::int32_t* column, double* column_score);
+  void (*resample_rows)(const std::uint8_t* image, std::size_t height, std::size_t width,
+                        const std::int32_t* first, const std::int32_t* count,
+                        const std::int32_t* weights, std::size_t n_taps, std::size_t n_out,
+                        std::uint8_t* out);
+  void (*resample_columns)(const std::uint8_t* image, std::size_t width, const std::int32_t* first,
+                           const std::int32_t* count, const std::int32_t* weights,
+                           std::size_t n_taps, std::size_t n_out, std::int32_t* total,
+                           std::uint8_t* out);
+  void (*low_frequencies)(const std::uint8_t* image, std::size_t size, const double* cosines,
+                          std::size_t n_low, double* rows, double* out);
+};
+
+// The table in use: the best this CPU can run, or what CLUSTERIMG_ISA caps it to.
+const KernelTable& kernels();
+
+// All tables this build holds that this CPU can run, weakest first.
+std::size_t n_usable_isas();
+const KernelTable& usable_isa(std::size_t index);
+
+// Use the named table from now on; false if this CPU or build hasn't it. For tests and for
+// CLUSTERIMG_ISA; not meant to be called while a kernel runs.
+bool use_isa(const char* name);
+
+}  // namespace clusterimg

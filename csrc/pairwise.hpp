@@ -1,0 +1,139 @@
+// The pair driver: every pair of a triangle (i < j of one set) or of a rectangle (two sets), tile by
+// tile, from a scorer into a sink. No scorer knows its sink, no sink knows its scorer.
+//
+// A scorer has
+//   rows, cols                    constants: the size of a tile
+//   State make_state() const      scratch of one thread
+//   void begin(State&, Range)     called once per band of rows
+//   void scan(State&, Range rows, Range cols, emit) const
+//                                 calls emit(i, j, score) for the pairs of the tile it keeps, by
+//                                 rising i, then rising j; where a score is dear it asks
+//                                 emit.wants(i, j) first (not below the diagonal of a triangle)
+// A sink has open(band, rows), put(band, i, j, score) and close(band); a band belongs to one thread.
+//
+// Bands are handed to threads whole and joined in order, so what comes out does not depend on the
+// number of threads.
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "edge.hpp"
+#include "parallel.hpp"
+
+namespace clusterimg {
+
+struct Range {
+  std::size_t begin;
+  std::size_t end;
+  std::size_t size() const { return end - begin; }
+};
+
+struct Plane {
+  std::size_t n_rows;
+  std::size_t n_cols;
+  bool triangle;
+};
+
+template <class Sink>
+struct Emitter {
+  Sink& sink;
+  std::size_t band;
+  bool triangle;
+
+  bool wants(std::size_t i, std::size_t j) const { return !triangle || i < j; }
+  void operator()(std::size_t i, std::size_t j, double score) const {
+    if (wants(i, j)) sink.put(band, i, j, score);
+  }
+};
+
+template <class Scorer, class Sink>
+void score_pairs(const Plane& plane, const Scorer& scorer, Sink& sink, int n_threads,
+                 Monitor& monitor) {
+  const std::size_t n_bands = (plane.n_rows + Scorer::rows - 1) / Scorer::rows;
+  for_each_unit(
+      n_bands, n_threads, monitor, [&] { return scorer.make_state(); },
+      [&](std::size_t band, typename Scorer::State& state) {
+        const Range rows{band * Scorer::rows,
+                         std::min(plane.n_rows, (band + 1) * Scorer::rows)};
+        scorer.begin(state, rows);
+        sink.open(band, rows);
+        const Emitter<Sink> emit{sink, band, plane.triangle};
+        const std::size_t first = plane.triangle ? rows.begin / Scorer::cols * Scorer::cols : 0;
+        for (std::size_t col = first; col < plane.n_cols && !monitor.stopped();
+             col += Scorer::cols) {
+          const Range cols{col, std::min(plane.n_cols, col + Scorer::cols)};
+          scorer.scan(state, rows, cols, emit);
+          monitor.advance(rows.size() * cols.size());
+          if (is_calling_thread()) monitor.poll();
+        }
+        sink.close(band);
+      });
+}
+
+// Keeps every emitted pair, in (i, j) order.
+class EdgeSink {
+ public:
+  EdgeSink(std::size_t n_rows, std::size_t rows_per_band)
+      : bands_((n_rows + rows_per_band - 1) / rows_per_band) {}
+
+  void open(std::size_t band, Range rows) {
+    bands_[band].first_row = rows.begin;
+    bands_[band].by_row.resize(rows.size());
+  }
+  void put(std::size_t band, std::size_t i, std::size_t j, double score) {
+    Band& b = bands_[band];
+    b.by_row[i - b.first_row].push_back(
+        {static_cast<std::int32_t>(i), static_cast<std::int32_t>(j), score});
+  }
+  void close(std::size_t band) {
+    Band& b = bands_[band];
+    for (std::vector<Edge>& row : b.by_row) b.edges.insert(b.edges.end(), row.begin(), row.end());
+    b.by_row = {};
+  }
+
+  // The edges of all bands; the sink is empty afterwards.
+  std::vector<Edge> take() {
+    std::size_t n = 0;
+    for (const Band& band : bands_) n += band.edges.size();
+    std::vector<Edge> all;
+    all.reserve(n);
+    for (Band& band : bands_) {
+      all.insert(all.end(), band.edges.begin(), band.edges.end());
+      band.edges = {};
+    }
+    return all;
+  }
+
+ private:
+  struct Band {
+    std::size_t first_row = 0;
+    std::vector<std::vector<Edge>> by_row;
+    std::vector<Edge> edges;
+  };
+  std::vector<Band> bands_;
+};
+
+// Writes every emitted pair into a dense float32 matrix; in a triangle into both halves.
+class MatrixSink {
+ public:
+  MatrixSink(float* out, const Plane& plane) : out_(out), plane_(plane) {}
+
+  void open(std::size_t, Range) {}
+  void put(std::size_t, std::size_t i, std::size_t j, double score) {
+    out_[i * plane_.n_cols + j] = static_cast<float>(score);
+    if (plane_.triangle) out_[j * plane_.n_cols + i] = static_cast<float>(score);
+  }
+  void close(std::size_t) {}
+
+ private:
+  float* out_;
+  Plane plane_;
+};
+
+constexpr double no_score = -std::numeric_limits<double>::infinity();
+
+}  // namespace clusterimg
