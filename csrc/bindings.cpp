@@ -78,158 +78,147 @@ void run_released(const py::object& progress, const Work& work) {
   if (raised) throw py::error_already_set();
 }
 
+// A scorer over the pairs of n_rows x n_cols items.
 template <class Scorer>
-py::array_t<Edge> join_edges(const Plane& plane, const Scorer& scorer, int n_threads,
-                             const py::object& progress) {
+struct Join {
+  Scorer scorer;
+  std::size_t n_rows, n_cols;
+};
+
+template <class Scorer>
+py::array_t<Edge> edges_of(const Join<Scorer>& join, bool triangle, int n_threads,
+                           const py::object& progress) {
   std::vector<Edge> edges;
   run_released(progress, [&](Monitor& monitor) {
-    EdgeSink sink(plane.n_rows, Scorer::rows);
-    score_pairs(plane, scorer, sink, n_threads, monitor);
+    EdgeSink sink(join.n_rows, Scorer::rows);
+    score_pairs({join.n_rows, join.n_cols, triangle}, join.scorer, sink, n_threads, monitor);
     if (!monitor.stopped()) edges = sink.take();
   });
   return to_array(std::move(edges));
 }
 
+// A triangle emits no diagonal: an item is scored against itself apart.
 template <class Scorer>
-py::array_t<float> join_matrix(const Plane& plane, const Scorer& scorer, int n_threads,
-                               const py::object& progress) {
+py::array_t<float> matrix_of(const Join<Scorer>& join, bool triangle, int n_threads,
+                             const py::object& progress) {
+  const Plane plane{join.n_rows, join.n_cols, triangle};
   py::array_t<float> out({plane.n_rows, plane.n_cols});
   float* data = out.mutable_data();
   std::fill(data, data + plane.n_rows * plane.n_cols, static_cast<float>(no_score));
   run_released(progress, [&](Monitor& monitor) {
     MatrixSink sink(data, plane);
-    score_pairs(plane, scorer, sink, n_threads, monitor);
+    score_pairs(plane, join.scorer, sink, n_threads, monitor);
+    if (!triangle) return;
+    auto state = join.scorer.make_state();
+    for (std::size_t k = 0; k < plane.n_rows; ++k)
+      data[k * plane.n_cols + k] = static_cast<float>(join.scorer.score(state, k, k));
   });
   return out;
 }
 
-// A triangle emits no diagonal: an image against itself scores 1 under every method.
-py::array_t<float> with_diagonal(py::array_t<float> matrix, bool triangle) {
-  auto view = matrix.mutable_unchecked<2>();
-  for (py::ssize_t k = 0; triangle && k < view.shape(0); ++k) view(k, k) = 1.0f;
-  return matrix;
+template <class Scorer>
+py::array_t<double> scores_of(const Join<Scorer>& join, const Array<std::int32_t>& i,
+                              const Array<std::int32_t>& j, int n_threads,
+                              const py::object& progress) {
+  require(i.ndim() == 1 && j.ndim() == 1 && length(i) == length(j),
+          "i and j must have one length, got " + shape_of(i) + " and " + shape_of(j));
+  for (py::ssize_t k = 0; k < i.shape(0); ++k)
+    require(i.at(k) >= 0 && static_cast<std::size_t>(i.at(k)) < join.n_rows && j.at(k) >= 0 &&
+                static_cast<std::size_t>(j.at(k)) < join.n_cols,
+            "pair " + std::to_string(k) + " must name images that are there");
+  std::vector<double> scores(length(i));
+  run_released(progress, [&](Monitor& monitor) {
+    score_listed(join.scorer, i.data(), j.data(), scores.size(), scores.data(), n_threads, monitor);
+  });
+  return to_array(std::move(scores));
 }
 
-// Calls `use(scorer, plane)` on the codes or signatures of one or two sets.
-template <class Word, class MakeScorer, class Use>
-auto with_rows(const Array<Word>& a, const MaybeArray<Word>& others, const char* name,
-               const MakeScorer& make, const Use& use) {
-  const Array<Word>& b = others ? *others : a;
-  require(a.ndim() == 2 && a.shape(1) > 0,
-          std::string(name) + " must have shape (n_images, n), n > 0, got " + shape_of(a));
-  require(b.ndim() == 2 && b.shape(1) == a.shape(1),
-          "others must have shape (m_images, " + std::to_string(a.shape(1)) + "), got " +
-              shape_of(b));
-  return use(make(a.data(), b.data(), length(a, 1)), Plane{length(a), length(b), !others});
-}
-
-py::array_t<Edge> hamming_edges(const Array<std::uint64_t>& codes,
-                                const MaybeArray<std::uint64_t>& others, double threshold,
-                                int n_threads, const py::object& progress) {
-  return with_rows(
-      codes, others, "codes",
-      [&](auto a, auto b, std::size_t n) { return hamming_scorer(a, b, n, threshold); },
-      [&](const auto& scorer, const Plane& plane) {
-        return join_edges(plane, scorer, n_threads, progress);
-      });
-}
-
-py::array_t<float> hamming_matrix(const Array<std::uint64_t>& codes,
-                                  const MaybeArray<std::uint64_t>& others, int n_threads,
-                                  const py::object& progress) {
-  return with_rows(
-      codes, others, "codes",
-      [&](auto a, auto b, std::size_t n) { return hamming_scorer(a, b, n, no_score); },
-      [&](const auto& scorer, const Plane& plane) {
-        return with_diagonal(join_matrix(plane, scorer, n_threads, progress), plane.triangle);
-      });
-}
-
-py::array_t<Edge> signature_edges(const Array<std::uint32_t>& signatures,
-                                  const MaybeArray<std::uint32_t>& others, double threshold,
-                                  int n_threads, const py::object& progress) {
-  return with_rows(
-      signatures, others, "signatures",
-      [&](auto a, auto b, std::size_t n) { return signature_scorer(a, b, n, threshold); },
-      [&](const auto& scorer, const Plane& plane) {
-        return join_edges(plane, scorer, n_threads, progress);
-      });
-}
-
-py::array_t<float> signature_matrix(const Array<std::uint32_t>& signatures,
-                                    const MaybeArray<std::uint32_t>& others, int n_threads,
-                                    const py::object& progress) {
-  return with_rows(
-      signatures, others, "signatures",
-      [&](auto a, auto b, std::size_t n) { return signature_scorer(a, b, n, no_score); },
-      [&](const auto& scorer, const Plane& plane) {
-        return with_diagonal(join_matrix(plane, scorer, n_threads, progress), plane.triangle);
-      });
-}
-
-struct ImageShape {
-  std::size_t height, width;
+// What `make` builds a join from: which scores are asked for.
+struct Asked {
+  bool canonical;  // false: the dense matrix, where a fast score within the tolerance will do
+  double threshold;
 };
 
-ImageShape common_shape(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b,
-                        py::ssize_t least) {
-  const std::string side = std::to_string(least);
+// Defines NAME_edges, NAME_matrix and NAME_scores. `make(a, b, asked, options...)` checks two
+// inputs and returns their join.
+template <class Input, class... Options, class Make, class... OptionArgs>
+void def_kernel(py::module_& m, const std::string& name, const char* input, const Make& make,
+                const OptionArgs&... option_args) {
+  const py::arg values = py::arg(input).noconvert();
+  const auto others = py::arg("others").noconvert() = py::none();
+  const auto threads = py::arg("n_threads") = 0;
+  const auto progress = py::arg("progress") = py::none();
+  m.def(
+      (name + "_edges").c_str(),
+      [make](const Input& a, const std::optional<Input>& b, double threshold, int n_threads,
+             const py::object& report, Options... options) {
+        return edges_of(make(a, b ? *b : a, Asked{true, threshold}, options...), !b, n_threads,
+                        report);
+      },
+      values, others, py::kw_only(), py::arg("threshold"), threads, progress, option_args...);
+  m.def(
+      (name + "_matrix").c_str(),
+      [make](const Input& a, const std::optional<Input>& b, int n_threads,
+             const py::object& report, Options... options) {
+        return matrix_of(make(a, b ? *b : a, Asked{false, no_score}, options...), !b, n_threads,
+                         report);
+      },
+      values, others, py::kw_only(), threads, progress, option_args...);
+  m.def(
+      (name + "_scores").c_str(),
+      [make](const Input& a, const std::optional<Input>& b, const Array<std::int32_t>& i,
+             const Array<std::int32_t>& j, int n_threads, const py::object& report,
+             Options... options) {
+        return scores_of(make(a, b ? *b : a, Asked{true, no_score}, options...), i, j, n_threads,
+                         report);
+      },
+      values, others, py::kw_only(), py::arg("i").noconvert(), py::arg("j").noconvert(), threads,
+      progress, option_args...);
+}
+
+template <class Word>
+void check_rows(const Array<Word>& a, const Array<Word>& b, const std::string& name) {
+  require(a.ndim() == 2 && a.shape(1) > 0,
+          name + " must have shape (n_images, n), n > 0, got " + shape_of(a));
+  require(b.ndim() == 2 && b.shape(1) == a.shape(1),
+          "others must have as many columns as " + name + " " + shape_of(a) + ", got " +
+              shape_of(b));
+}
+
+Join<CountScorer<std::uint64_t>> hamming_join(const Array<std::uint64_t>& a,
+                                              const Array<std::uint64_t>& b, Asked asked) {
+  check_rows(a, b, "codes");
+  return {hamming_scorer(a.data(), b.data(), length(a, 1), asked.threshold), length(a), length(b)};
+}
+
+Join<CountScorer<std::uint32_t>> signature_join(const Array<std::uint32_t>& a,
+                                                const Array<std::uint32_t>& b, Asked asked) {
+  check_rows(a, b, "signatures");
+  return {signature_scorer(a.data(), b.data(), length(a, 1), asked.threshold), length(a),
+          length(b)};
+}
+
+void check_images(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b, py::ssize_t least) {
   require(a.ndim() == 3 && a.shape(1) >= least && a.shape(2) >= least,
-          "images must have shape (n_images, height, width), each side at least " + side +
-              ", got " + shape_of(a));
+          "images must have shape (n_images, height, width), each side at least " +
+              std::to_string(least) + ", got " + shape_of(a));
   require(b.ndim() == 3 && b.shape(1) == a.shape(1) && b.shape(2) == a.shape(2),
           "others must have the height and width of images " + shape_of(a) + ", got " +
               shape_of(b));
-  return {length(a, 1), length(a, 2)};
 }
 
-SsimScorer ssim_scorer(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b, bool exact,
-                       double threshold) {
-  const ImageShape shape = common_shape(a, b, 7);
-  return {{a.data(), length(a)}, {b.data(), length(b)}, shape.height, shape.width,
-          exact,                 threshold};
+Join<SsimScorer> ssim_join(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b,
+                           Asked asked) {
+  check_images(a, b, 7);
+  return {{a.data(), b.data(), length(a, 1), length(a, 2), asked.canonical, asked.threshold},
+          length(a),
+          length(b)};
 }
 
-py::array_t<Edge> ssim_edges(const Array<std::uint8_t>& images,
-                             const MaybeArray<std::uint8_t>& others, double threshold,
-                             int n_threads, const py::object& progress) {
-  const Array<std::uint8_t>& b = others ? *others : images;
-  const SsimScorer scorer = ssim_scorer(images, b, true, threshold);
-  return join_edges({length(images), length(b), !others}, scorer, n_threads, progress);
-}
-
-py::array_t<float> ssim_matrix(const Array<std::uint8_t>& images,
-                               const MaybeArray<std::uint8_t>& others, int n_threads,
-                               const py::object& progress) {
-  const Array<std::uint8_t>& b = others ? *others : images;
-  const SsimScorer scorer = ssim_scorer(images, b, false, no_score);
-  const Plane plane{length(images), length(b), !others};
-  return with_diagonal(join_matrix(plane, scorer, n_threads, progress), plane.triangle);
-}
-
-py::array_t<Edge> template_edges(const Array<std::uint8_t>& images,
-                                 const MaybeArray<std::uint8_t>& others, double threshold,
-                                 int n_threads, const py::object& progress) {
-  const Array<std::uint8_t>& b = others ? *others : images;
-  const ImageShape shape = common_shape(images, b, 1);
-  const std::size_t n_pixels = shape.height * shape.width;
-  const WideImages wide_a(images.data(), length(images), n_pixels);
-  const WideImages wide_b(b.data(), others ? length(b) : 0, n_pixels);
-  const TemplateScorer scorer(wide_a, others ? wide_b : wide_a, n_pixels, threshold);
-  return join_edges({length(images), length(b), !others}, scorer, n_threads, progress);
-}
-
-py::array_t<float> template_matrix(const Array<std::uint8_t>& images,
-                                   const MaybeArray<std::uint8_t>& others, int n_threads,
-                                   const py::object& progress) {
-  const Array<std::uint8_t>& b = others ? *others : images;
-  const ImageShape shape = common_shape(images, b, 1);
-  const std::size_t n_pixels = shape.height * shape.width;
-  const WideImages wide_a(images.data(), length(images), n_pixels);
-  const WideImages wide_b(b.data(), others ? length(b) : 0, n_pixels);
-  const TemplateScorer scorer(wide_a, others ? wide_b : wide_a, n_pixels, no_score);
-  const Plane plane{length(images), length(b), !others};
-  return with_diagonal(join_matrix(plane, scorer, n_threads, progress), plane.triangle);
+Join<TemplateScorer> template_join(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b,
+                                   Asked asked) {
+  check_images(a, b, 1);
+  return {{a.data(), b.data(), length(a, 1) * length(a, 2), asked.threshold}, length(a), length(b)};
 }
 
 void check_offsets(const Array<std::int64_t>& offsets, std::size_t total) {
@@ -240,53 +229,34 @@ void check_offsets(const Array<std::int64_t>& offsets, std::size_t total) {
     require(offsets.at(k - 1) <= offsets.at(k), "offsets must never fall");
 }
 
-struct RaggedArrays {
-  Array<std::uint8_t> pixels;
-  Array<std::int64_t> offsets;
-  Array<std::int32_t> shapes;
+// Flattened images of any sizes, their offsets (n + 1), their shapes (n, 2).
+using ImageTuple = std::tuple<Array<std::uint8_t>, Array<std::int64_t>, Array<std::int32_t>>;
 
-  RaggedImages view() const {
-    check_offsets(offsets, length(pixels));
-    const std::size_t n = length(offsets) - 1;
-    require(shapes.ndim() == 2 && length(shapes) == n && shapes.shape(1) == 2,
-            "shapes must have shape (n_images, 2), got " + shape_of(shapes));
-    for (py::ssize_t k = 0; k < static_cast<py::ssize_t>(n); ++k) {
-      const std::int64_t height = shapes.at(k, 0), width = shapes.at(k, 1);
-      require(height > 0 && width > 0 && height * width == offsets.at(k + 1) - offsets.at(k),
-              "image " + std::to_string(k) + " must hold height x width pixels");
-    }
-    return {pixels.data(), offsets.data(), shapes.data(), n};
+RaggedImages ragged_images(const ImageTuple& parts) {
+  const auto& [pixels, offsets, shapes] = parts;
+  require(pixels.ndim() == 1, "pixels must be one-dimensional, got " + shape_of(pixels));
+  check_offsets(offsets, length(pixels));
+  const std::size_t n = length(offsets) - 1;
+  require(shapes.ndim() == 2 && length(shapes) == n && shapes.shape(1) == 2,
+          "shapes must have shape (n_images, 2), got " + shape_of(shapes));
+  for (py::ssize_t k = 0; k < static_cast<py::ssize_t>(n); ++k) {
+    const std::int64_t height = shapes.at(k, 0), width = shapes.at(k, 1);
+    require(height > 0 && width > 0 && height * width == offsets.at(k + 1) - offsets.at(k),
+            "image " + std::to_string(k) + " must hold height x width pixels");
   }
-};
-
-using RaggedTuple =
-    std::tuple<Array<std::uint8_t>, Array<std::int64_t>, Array<std::int32_t>>;
-
-RaggedArrays ragged(const RaggedTuple& parts) {
-  return {std::get<0>(parts), std::get<1>(parts), std::get<2>(parts)};
+  return {pixels.data(), offsets.data(), shapes.data(), n};
 }
 
-py::array_t<Edge> sliding_edges(const RaggedTuple& images, const std::optional<RaggedTuple>& others,
-                                double threshold, int n_threads, const py::object& progress) {
-  const RaggedArrays a = ragged(images), b = ragged(others ? *others : images);
-  const SlidingScorer scorer(a.view(), b.view(), threshold);
-  return join_edges({a.view().n, b.view().n, !others}, scorer, n_threads, progress);
+Join<SlidingScorer> sliding_join(const ImageTuple& a, const ImageTuple& b, Asked asked) {
+  const RaggedImages images = ragged_images(a), others = ragged_images(b);
+  return {{images, others, asked.threshold}, images.n, others.n};
 }
 
-py::array_t<float> sliding_matrix(const RaggedTuple& images,
-                                  const std::optional<RaggedTuple>& others, int n_threads,
-                                  const py::object& progress) {
-  const RaggedArrays a = ragged(images), b = ragged(others ? *others : images);
-  const SlidingScorer scorer(a.view(), b.view(), no_score);
-  const Plane plane{a.view().n, b.view().n, !others};
-  return with_diagonal(join_matrix(plane, scorer, n_threads, progress), plane.triangle);
-}
-
+// Descriptors of all images as 64-bit words (total, 4), and their offsets (n + 1).
 using DescriptorTuple = std::tuple<Array<std::uint64_t>, Array<std::int64_t>>;
 
 DescriptorSets descriptor_sets(const DescriptorTuple& parts) {
-  const Array<std::uint64_t>& words = std::get<0>(parts);
-  const Array<std::int64_t>& offsets = std::get<1>(parts);
+  const auto& [words, offsets] = parts;
   require(words.ndim() == 2 && words.shape(1) == 4,
           "descriptors must have shape (total, 4) in 64-bit words, got " + shape_of(words));
   check_offsets(offsets, length(words));
@@ -297,24 +267,10 @@ DescriptorSets descriptor_sets(const DescriptorTuple& parts) {
   return {words.data(), offsets.data(), n};
 }
 
-py::array_t<Edge> descriptor_edges(const DescriptorTuple& descriptors,
-                                   const std::optional<DescriptorTuple>& others, double threshold,
-                                   bool relative, std::uint32_t max_distance, int n_threads,
-                                   const py::object& progress) {
-  const DescriptorSets a = descriptor_sets(descriptors);
-  const DescriptorSets b = descriptor_sets(others ? *others : descriptors);
-  const DescriptorScorer scorer(a, b, {relative, max_distance}, threshold);
-  return join_edges({a.n, b.n, !others}, scorer, n_threads, progress);
-}
-
-py::array_t<float> descriptor_matrix(const DescriptorTuple& descriptors,
-                                     const std::optional<DescriptorTuple>& others, bool relative,
-                                     std::uint32_t max_distance, int n_threads,
-                                     const py::object& progress) {
-  const DescriptorSets a = descriptor_sets(descriptors);
-  const DescriptorSets b = descriptor_sets(others ? *others : descriptors);
-  const DescriptorScorer scorer(a, b, {relative, max_distance}, no_score);
-  return join_matrix({a.n, b.n, !others}, scorer, n_threads, progress);
+Join<DescriptorScorer> descriptor_join(const DescriptorTuple& a, const DescriptorTuple& b,
+                                       Asked asked, bool relative, std::uint32_t max_distance) {
+  const DescriptorSets sets = descriptor_sets(a), others = descriptor_sets(b);
+  return {{sets, others, {relative, max_distance}, asked.threshold}, sets.n, others.n};
 }
 
 py::array_t<std::int32_t> connected_components(const Array<Edge>& edges, std::size_t n_images) {
@@ -385,32 +341,16 @@ PYBIND11_MODULE(_core, m) {
 #endif
   m.doc() = "Compiled core of clusterimg: exact pairwise image similarity on arrays.";
 
-  const auto arg = [](const char* name) { return py::arg(name).noconvert(); };
-  const auto others = py::arg("others").noconvert() = py::none();
-  const py::kw_only kw;
-  const auto threshold = py::arg("threshold");
-  const auto threads = py::arg("n_threads") = 0;
-  const auto progress = py::arg("progress") = py::none();
-
-  m.def("hamming_edges", &hamming_edges, arg("codes"), others, kw, threshold, threads, progress);
-  m.def("hamming_matrix", &hamming_matrix, arg("codes"), others, kw, threads, progress);
-  m.def("signature_edges", &signature_edges, arg("signatures"), others, kw, threshold, threads,
-        progress);
-  m.def("signature_matrix", &signature_matrix, arg("signatures"), others, kw, threads, progress);
-  m.def("ssim_edges", &ssim_edges, arg("images"), others, kw, threshold, threads, progress);
-  m.def("ssim_matrix", &ssim_matrix, arg("images"), others, kw, threads, progress);
-  m.def("template_edges", &template_edges, arg("images"), others, kw, threshold, threads,
-        progress);
-  m.def("template_matrix", &template_matrix, arg("images"), others, kw, threads, progress);
-  m.def("sliding_edges", &sliding_edges, arg("images"), others, kw, threshold, threads,
-        progress);
-  m.def("sliding_matrix", &sliding_matrix, arg("images"), others, kw, threads, progress);
-  m.def("descriptor_edges", &descriptor_edges, arg("descriptors"), others, kw, threshold,
-        py::arg("relative"), py::arg("max_distance"), threads, progress);
-  m.def("descriptor_matrix", &descriptor_matrix, arg("descriptors"), others, kw,
-        py::arg("relative"), py::arg("max_distance"), threads, progress);
-  m.def("components", &connected_components, arg("edges"), py::arg("n_images"));
-  m.def("phash", &phash_bits, arg("grey"), py::arg("hash_size"), py::arg("highfreq_factor"));
+  def_kernel<Array<std::uint64_t>>(m, "hamming", "codes", hamming_join);
+  def_kernel<Array<std::uint32_t>>(m, "signature", "signatures", signature_join);
+  def_kernel<Array<std::uint8_t>>(m, "ssim", "images", ssim_join);
+  def_kernel<Array<std::uint8_t>>(m, "template", "images", template_join);
+  def_kernel<ImageTuple>(m, "sliding", "images", sliding_join);
+  def_kernel<DescriptorTuple, bool, std::uint32_t>(m, "descriptor", "descriptors", descriptor_join,
+                                                   py::arg("relative"), py::arg("max_distance"));
+  m.def("components", &connected_components, py::arg("edges").noconvert(), py::arg("n_images"));
+  m.def("phash", &phash_bits, py::arg("grey").noconvert(), py::kw_only(), py::arg("hash_size"),
+        py::arg("highfreq_factor"));
 
   m.def("isa", [] { return std::string(kernels().isa); });
   m.def("isas", &isas);

@@ -9,6 +9,8 @@
 //                                 calls emit(i, j, score) for the pairs of the tile it keeps, by
 //                                 rising i, then rising j; where a score is dear it asks
 //                                 emit.wants(i, j) first (not below the diagonal of a triangle)
+//   double score(State&, i, j) const
+//                                 the canonical score of one pair
 // A sink has open(band, rows), put(band, i, j, score) and close(band); a band belongs to one thread.
 //
 // Bands are handed to threads whole and joined in order, so what comes out does not depend on the
@@ -71,6 +73,23 @@ void score_pairs(const Plane& plane, const Scorer& scorer, Sink& sink, int n_thr
           if (is_calling_thread()) monitor.poll();
         }
         sink.close(band);
+      });
+}
+
+// The canonical scores of listed pairs (i[k], j[k]) into out[k].
+template <class Scorer>
+void score_listed(const Scorer& scorer, const std::int32_t* i, const std::int32_t* j,
+                  std::size_t n_pairs, double* out, int n_threads, Monitor& monitor) {
+  constexpr std::size_t chunk = 256;
+  for_each_unit(
+      (n_pairs + chunk - 1) / chunk, n_threads, monitor, [&] { return scorer.make_state(); },
+      [&](std::size_t unit, typename Scorer::State& state) {
+        const std::size_t end = std::min(n_pairs, (unit + 1) * chunk);
+        for (std::size_t k = unit * chunk; k < end; ++k)
+          out[k] = scorer.score(state, static_cast<std::size_t>(i[k]),
+                                static_cast<std::size_t>(j[k]));
+        monitor.advance(end - unit * chunk);
+        if (is_calling_thread()) monitor.poll();
       });
 }
 

@@ -95,25 +95,40 @@ inline const std::vector<double>& dct_cosines(std::size_t size, std::size_t n_lo
   return last.second;
 }
 
-// Pillow's resize((size, size), LANCZOS) of an 8-bit image.
-inline std::vector<std::uint8_t> resize_square(const std::uint8_t* image, std::size_t height,
-                                               std::size_t width, std::size_t size) {
-  std::vector<std::uint8_t> narrow;
-  if (width != size) {
-    const ResampleTable& across = resample_table(width, size);
-    narrow.resize(height * size);
-    kernels().resample_rows(image, height, width, across.first.data(), across.count.data(),
-                            across.weights.data(), across.n_taps, size, narrow.data());
-  } else {
-    narrow.assign(image, image + height * width);
-  }
-  if (height == size) return narrow;
-  const ResampleTable& down = resample_table(height, size);
-  std::vector<std::uint8_t> small(size * size);
-  std::vector<std::int32_t> total(size);
-  kernels().resample_columns(narrow.data(), size, down.first.data(), down.count.data(),
-                             down.weights.data(), down.n_taps, size, total.data(), small.data());
-  return small;
+using Pixels = std::vector<std::uint8_t>;
+
+inline Pixels resize_width(const std::uint8_t* image, std::size_t height, std::size_t width,
+                           std::size_t size) {
+  if (width == size) return Pixels(image, image + height * width);
+  const ResampleTable& table = resample_table(width, size);
+  Pixels out(height * size);
+  kernels().resample_rows(image, height, width, table.first.data(), table.count.data(),
+                          table.weights.data(), table.n_taps, size, out.data());
+  return out;
+}
+
+inline Pixels resize_height(const std::uint8_t* image, std::size_t height, std::size_t width,
+                            std::size_t size) {
+  if (height == size) return Pixels(image, image + height * width);
+  const ResampleTable& table = resample_table(height, size);
+  Pixels out(size * width);
+  std::vector<std::int32_t> total(width);
+  kernels().resample_columns(image, width, table.first.data(), table.count.data(),
+                             table.weights.data(), table.n_taps, size, total.data(), out.data());
+  return out;
+}
+
+// Pillow's resize((size, size), LANCZOS) of an 8-bit image. Since Pillow 13 the height goes first
+// where it shrinks by more than twice as many pixels as the width; the rounding between the passes
+// makes the order visible.
+inline Pixels resize_square(const std::uint8_t* image, std::size_t height, std::size_t width,
+                            std::size_t size) {
+  const auto shrink = [size](std::size_t side) {
+    return static_cast<std::ptrdiff_t>(side) - static_cast<std::ptrdiff_t>(size);
+  };
+  if (shrink(height) > 0 && shrink(height) > 2 * shrink(width))
+    return resize_width(resize_height(image, height, width, size).data(), size, width, size);
+  return resize_height(resize_width(image, height, width, size).data(), height, size, size);
 }
 
 // Writes hash_size^2 bits, row-major, low bit first, into words; returns how many are ties.
@@ -122,7 +137,7 @@ inline std::size_t phash(const std::uint8_t* image, std::size_t height, std::siz
                          std::uint64_t* words) {
   const std::size_t size = hash_size * highfreq_factor;
   const std::size_t n_bits = hash_size * hash_size;
-  const std::vector<std::uint8_t> small = resize_square(image, height, width, size);
+  const Pixels small = resize_square(image, height, width, size);
   std::vector<double> rows(hash_size * size), low(n_bits);
   kernels().low_frequencies(small.data(), size, dct_cosines(size, hash_size).data(), hash_size,
                             rows.data(), low.data());

@@ -58,14 +58,25 @@ class CountScorer {
     tile_(a_ + r.begin * n_words_, r.size(), b_ + c.begin * n_words_, c.size(), n_words_, counts);
     for (std::size_t i = 0; i < r.size(); ++i)
       for (std::size_t j = 0; j < c.size(); ++j) {
-        const std::uint32_t count = counts[i * c.size() + j];
-        const std::uint32_t equal = counts_equal_ ? count : total_ - count;
-        if (equal >= least_)
-          emit(r.begin + i, c.begin + j, static_cast<double>(equal) / static_cast<double>(total_));
+        const std::uint32_t equal = equal_parts(counts[i * c.size() + j]);
+        if (equal >= least_) emit(r.begin + i, c.begin + j, share(equal));
       }
   }
 
+  double score(State&, std::size_t i, std::size_t j) const {
+    std::uint32_t count = 0;
+    tile_(a_ + i * n_words_, 1, b_ + j * n_words_, 1, n_words_, &count);
+    return share(equal_parts(count));
+  }
+
  private:
+  std::uint32_t equal_parts(std::uint32_t count) const {
+    return counts_equal_ ? count : total_ - count;
+  }
+  double share(std::uint32_t equal) const {
+    return static_cast<double>(equal) / static_cast<double>(total_);
+  }
+
   const Word* a_;
   const Word* b_;
   std::size_t n_words_;

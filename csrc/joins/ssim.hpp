@@ -19,11 +19,6 @@ namespace clusterimg {
 // of their mean size, at most 1; the rest is float64; the result is rounded once. 85 u < 5.1e-6.
 constexpr double ssim_tile_error = 1e-5;
 
-struct ImageSet {
-  const std::uint8_t* pixels;  // (n, height, width)
-  std::size_t n;
-};
-
 class SsimScorer {
  public:
   static constexpr std::size_t rows = 32;
@@ -42,8 +37,9 @@ class SsimScorer {
   };
 
   // `exact`: emit the canonical score of pairs above the threshold; else the float32 score of all.
-  SsimScorer(ImageSet a, ImageSet b, std::size_t height, std::size_t width, bool exact,
-             double threshold)
+  //   a (n_a, height, width), b (n_b, height, width)
+  SsimScorer(const std::uint8_t* a, const std::uint8_t* b, std::size_t height, std::size_t width,
+             bool exact, double threshold)
       : a_(a), b_(b), height_(height), width_(width), exact_(exact), threshold_(threshold) {}
 
   State make_state() const {
@@ -94,8 +90,8 @@ class SsimScorer {
 
  private:
   std::size_t windows() const { return (height_ - 6) * (width_ - 6); }
-  const std::uint8_t* image(const ImageSet& set, std::size_t k) const {
-    return set.pixels + k * height_ * width_;
+  const std::uint8_t* image(const std::uint8_t* images, std::size_t k) const {
+    return images + k * height_ * width_;
   }
   double pair(State& state, const std::uint8_t* a, const std::uint8_t* b) const {
     return kernels().ssim_pair(a, b, height_, width_, state.column.data(),
@@ -120,7 +116,8 @@ class SsimScorer {
     }
   }
 
-  ImageSet a_, b_;
+  const std::uint8_t* a_;
+  const std::uint8_t* b_;
   std::size_t height_, width_;
   bool exact_;
   double threshold_;

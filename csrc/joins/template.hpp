@@ -20,48 +20,68 @@ inline double template_score(std::int64_t energy_a, std::int64_t energy_b, std::
   return 1.0 - std::min(1.0, distance / norm);
 }
 
-// Greys widened for the multiply-add, with their sums of squares.
-struct WideImages {
-  std::vector<std::int16_t> pixels;
-  std::vector<std::int64_t> energy;
-
-  WideImages(const std::uint8_t* images, std::size_t n, std::size_t n_pixels)
-      : pixels(images, images + n * n_pixels), energy(n) {
-    for (std::size_t k = 0; k < n; ++k)
-      for (std::size_t p = 0; p < n_pixels; ++p)
-        energy[k] += static_cast<std::int32_t>(pixels[k * n_pixels + p]) * pixels[k * n_pixels + p];
-  }
-};
-
 class TemplateScorer {
  public:
-  static constexpr std::size_t rows = 16;
+  static constexpr std::size_t rows = 32;
   static constexpr std::size_t cols = 16;
+  // Greys of a few images, widened for the multiply-add of pairs, with their sums of squares.
+  struct Wide {
+    std::vector<std::int16_t> pixels;
+    std::vector<std::int64_t> energy;
+    Wide(std::size_t n, std::size_t n_pixels) : pixels(n * n_pixels), energy(n) {}
+  };
   struct State {
+    Wide rows, cols;
     std::vector<std::int64_t> dots;
   };
 
-  TemplateScorer(const WideImages& a, const WideImages& b, std::size_t n_pixels, double threshold)
+  TemplateScorer(const std::uint8_t* a, const std::uint8_t* b, std::size_t n_pixels,
+                 double threshold)
       : a_(a), b_(b), n_pixels_(n_pixels), threshold_(threshold) {}
 
-  State make_state() const { return {std::vector<std::int64_t>(rows * cols)}; }
-  void begin(State&, Range) const {}
+  State make_state() const {
+    return {Wide(rows, n_pixels_), Wide(cols, n_pixels_), std::vector<std::int64_t>(rows * cols)};
+  }
+
+  void begin(State& state, Range r) const { widen(a_, r, state.rows); }
 
   template <class Emit>
   void scan(State& state, Range r, Range c, const Emit& emit) const {
-    kernels().dot_tile(&a_.pixels[r.begin * n_pixels_], r.size(), &b_.pixels[c.begin * n_pixels_],
-                       c.size(), n_pixels_, state.dots.data());
-    for (std::size_t i = r.begin; i < r.end; ++i)
-      for (std::size_t j = c.begin; j < c.end; ++j) {
-        const std::int64_t dot = state.dots[(i - r.begin) * c.size() + (j - c.begin)];
-        const double score = template_score(a_.energy[i], b_.energy[j], dot);
-        if (score > threshold_) emit(i, j, score);
+    widen(b_, c, state.cols);
+    kernels().dot_tile(state.rows.pixels.data(), r.size(), state.cols.pixels.data(), c.size(),
+                       n_pixels_, state.dots.data());
+    for (std::size_t i = 0; i < r.size(); ++i)
+      for (std::size_t j = 0; j < c.size(); ++j) {
+        const double s = template_score(state.rows.energy[i], state.cols.energy[j],
+                                        state.dots[i * c.size() + j]);
+        if (s > threshold_) emit(r.begin + i, c.begin + j, s);
       }
   }
 
+  double score(State& state, std::size_t i, std::size_t j) const {
+    widen(a_, {i, i + 1}, state.rows);
+    widen(b_, {j, j + 1}, state.cols);
+    kernels().dot_tile(state.rows.pixels.data(), 1, state.cols.pixels.data(), 1, n_pixels_,
+                       state.dots.data());
+    return template_score(state.rows.energy[0], state.cols.energy[0], state.dots[0]);
+  }
+
  private:
-  const WideImages& a_;
-  const WideImages& b_;
+  void widen(const std::uint8_t* images, Range range, Wide& out) const {
+    const std::uint8_t* source = images + range.begin * n_pixels_;
+    for (std::size_t k = 0; k < range.size(); ++k) {
+      std::int64_t energy = 0;
+      for (std::size_t p = 0; p < n_pixels_; ++p) {
+        const std::uint8_t grey = source[k * n_pixels_ + p];
+        out.pixels[k * n_pixels_ + p] = grey;
+        energy += static_cast<std::int32_t>(grey) * grey;
+      }
+      out.energy[k] = energy;
+    }
+  }
+
+  const std::uint8_t* a_;
+  const std::uint8_t* b_;
   std::size_t n_pixels_;
   double threshold_;
 };

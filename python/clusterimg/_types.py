@@ -106,13 +106,34 @@ class Features:
     def __len__(self) -> int:
         return len(self.digests)
 
+    def first_copies(self) -> NDArray[np.intp]:
+        """Return for each image the index of the first one equal to it (its own if it is the first)."""
+        _, first, group = np.unique(self._keys(), return_index=True, return_inverse=True)
+        return first[group.reshape(-1)]
+
+    def find_copies(self, others: Features) -> NDArray[np.intp]:
+        """Return for each image of `others` the index of the first equal one here, or -1."""
+        keys, first = np.unique(self._keys(), return_index=True)
+        if not len(keys):
+            return np.full(len(others), -1, np.intp)
+        place = np.minimum(np.searchsorted(keys, others._keys()), len(keys) - 1)
+        return np.where(keys[place] == others._keys(), first[place], -1)
+
+    def _keys(self) -> NDArray[np.void]:
+        return np.ascontiguousarray(self.digests).view("V16").reshape(-1)
+
+    def take_values(self, indices: NDArray[np.integer[Any]]) -> NDArray[Any] | Ragged:
+        """Return the values of the images at `indices`; all of them without a copy."""
+        if len(indices) == len(self):
+            return self.values
+        return self.values.take(indices) if isinstance(self.values, Ragged) else self.values[indices]
+
     def take(self, indices: NDArray[np.integer[Any]]) -> Features:
         """Return the features of the images at `indices`, in that order."""
-        values = self.values.take(indices) if isinstance(self.values, Ragged) else self.values[indices]
         return Features(
             self.method,
             self.params,
-            values,
+            self.values.take(indices) if isinstance(self.values, Ragged) else self.values[indices],
             self.shapes[indices],
             self.featureless[indices],
             self.near_flat[indices],

@@ -1,0 +1,134 @@
+"""Backends: flat modules of same-named functions, and the one place that chooses between them.
+
+Every backend module has `NAME`, `why_unavailable()`, `isa()`, and for each kernel of `KERNELS`
+
+    <kernel>_edges(values, others=None, *, threshold, n_threads=0, progress=None)   edge array
+    <kernel>_matrix(values, others=None, *, n_threads=0, progress=None)             float32
+    <kernel>_scores(values, others=None, *, i, j, n_threads=0, progress=None)       float64
+
+beside `components(edges, n_images)` and `phash(grey, *, hash_size, highfreq_factor)`. Without
+`others` the pairs are `i < j` of one set; with it they are all of `values` x `others`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._types import BackendReport, Ragged
+from ..errors import BackendUnavailable, UsageError
+
+__all__ = ["BACKENDS", "KERNELS", "Engine", "report", "select"]
+
+KERNELS = ("ssim", "hamming", "template", "descriptor", "signature")
+
+BACKENDS = ("cpp", "reference")
+"""Names of all backends, the one `auto` prefers first."""
+
+Values = NDArray[Any] | Ragged
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The backend of one run, with its threads: what methods and merging are handed."""
+
+    backend: ModuleType
+    report: BackendReport
+    n_threads: int = 0
+
+    def edges(
+        self,
+        kernel: str,
+        values: Values,
+        others: Values | None = None,
+        *,
+        threshold: float,
+        progress: Callable[[int], None] | None = None,
+        **options: Any,
+    ) -> NDArray[np.void]:
+        """Return the pairs of `values` (or of `values` x `others`) above the threshold."""
+        function = getattr(self.backend, f"{kernel}_edges")
+        edges: NDArray[np.void] = function(
+            values, others, threshold=threshold, n_threads=self.n_threads, progress=progress, **options
+        )
+        return edges
+
+    def matrix(
+        self, kernel: str, values: Values, others: Values | None = None, **options: Any
+    ) -> NDArray[np.float32]:
+        """Return the dense scores, float32."""
+        function = getattr(self.backend, f"{kernel}_matrix")
+        matrix: NDArray[np.float32] = function(values, others, n_threads=self.n_threads, **options)
+        return matrix
+
+    def scores(
+        self,
+        kernel: str,
+        values: Values,
+        others: Values | None = None,
+        *,
+        i: NDArray[np.int32],
+        j: NDArray[np.int32],
+        **options: Any,
+    ) -> NDArray[np.float64]:
+        """Return the canonical scores of the pairs `(i[k], j[k])`."""
+        function = getattr(self.backend, f"{kernel}_scores")
+        scores: NDArray[np.float64] = function(
+            values, others, i=i, j=j, n_threads=self.n_threads, **options
+        )
+        return scores
+
+    def components(self, edges: NDArray[np.void], n_images: int) -> NDArray[np.int32]:
+        """Return the labels of the connected components; -1 where an image has no edge."""
+        labels: NDArray[np.int32] = self.backend.components(edges, n_images)
+        return labels
+
+    def phash(
+        self, grey: NDArray[np.uint8], *, hash_size: int, highfreq_factor: int
+    ) -> tuple[NDArray[np.uint64], int]:
+        """Return the bits of a perceptual hash and how many of them are ties."""
+        codes, ties = self.backend.phash(grey, hash_size=hash_size, highfreq_factor=highfreq_factor)
+        return codes, ties
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f".{name}", __name__)
+
+
+def select(name: str = "auto", *, n_threads: int = 0) -> Engine:
+    """Return the engine for `name`; `auto` takes the first of `BACKENDS` that can run.
+
+    `CLUSTERIMG_BACKEND` sets what `auto` means. `n_threads` 0 means all cores this process may use.
+
+    Raises `BackendUnavailable` with the reason when a named backend can't run, and when none can.
+    """
+    if n_threads < 0:
+        raise UsageError(f"threads must be 0 (all cores) or more, got {n_threads}")
+    if name == "auto":
+        name = os.environ.get("CLUSTERIMG_BACKEND", "") or "auto"
+    if name != "auto" and name not in BACKENDS:
+        raise UsageError(f"backend must be one of auto, {', '.join(BACKENDS)}, got {name!r}")
+    passed_over: dict[str, str] = {}
+    for candidate in BACKENDS if name == "auto" else (name,):
+        module = _module(candidate)
+        reason = module.why_unavailable()
+        if reason is None:
+            threads = module.resolve_threads(n_threads)
+            return Engine(
+                module, BackendReport(candidate, module.isa(), threads, passed_over), n_threads=threads
+            )
+        passed_over[candidate] = reason
+    reasons = "; ".join(f"{backend}: {reason}" for backend, reason in passed_over.items())
+    raise BackendUnavailable(f"no backend can run: {reasons}")
+
+
+def report() -> dict[str, str | None]:
+    """Return, for each backend, None if it can run here, else the reason why not."""
+    return {name: _module(name).why_unavailable() for name in BACKENDS}

@@ -1,0 +1,129 @@
+"""The compiled core: C++ and OpenMP, one build per instruction set, chosen when it is imported."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._types import Ragged
+from ._ragged import edges_by_shape, matrix_by_shape, scores_by_shape
+
+try:
+    from .. import _core
+except ImportError as error:  # no compiled core, or a CPU it can't run on: an ordinary state
+    _missing: str | None = f"the compiled core can't be imported: {error}"
+else:
+    _missing = None
+    # Codes and signatures are plain arrays: the core's functions serve as they are.
+    hamming_edges, hamming_matrix, hamming_scores = (
+        _core.hamming_edges,
+        _core.hamming_matrix,
+        _core.hamming_scores,
+    )
+    signature_edges, signature_matrix, signature_scores = (
+        _core.signature_edges,
+        _core.signature_matrix,
+        _core.signature_scores,
+    )
+    components = _core.components
+    phash = _core.phash
+
+NAME = "cpp"
+
+Edges: TypeAlias = NDArray[np.void]
+Matrix: TypeAlias = NDArray[np.float32]
+Scores: TypeAlias = NDArray[np.float64]
+Images: TypeAlias = NDArray[np.uint8] | Ragged
+Rule: TypeAlias = Literal["absolute", "relative"]
+
+
+def why_unavailable() -> str | None:
+    """Return None if the compiled core can run here, else why not."""
+    return _missing
+
+
+def isa() -> str:
+    """Return the instruction set in use."""
+    return _core.isa()
+
+
+def resolve_threads(n_threads: int) -> int:
+    """Return how many threads `n_threads` stands for; 0 means all this process may use."""
+    return n_threads or _core.available_threads() if _core.openmp else 1
+
+
+def ssim_edges(images: Images, others: Images | None = None, **options: Any) -> Edges:
+    """Return the pairs whose mean SSIM is above `threshold`, with canonical scores."""
+    if isinstance(images, Ragged):
+        return edges_by_shape(_core.ssim_edges, images, others, **options)
+    return _core.ssim_edges(images, others, **options)
+
+
+def ssim_matrix(images: Images, others: Images | None = None, **options: Any) -> Matrix:
+    """Return mean SSIM of all pairs, within 1e-5; -inf where shapes differ."""
+    if isinstance(images, Ragged):
+        return matrix_by_shape(_core.ssim_matrix, images, others, **options)
+    return _core.ssim_matrix(images, others, **options)
+
+
+def ssim_scores(images: Images, others: Images | None = None, **options: Any) -> Scores:
+    """Return the canonical mean SSIM of listed pairs."""
+    if isinstance(images, Ragged):
+        return scores_by_shape(_core.ssim_scores, images, others, **options)
+    return _core.ssim_scores(images, others, **options)
+
+
+def template_edges(images: Images, others: Images | None = None, **options: Any) -> Edges:
+    """Return the pairs whose template matching score is above `threshold`."""
+    if isinstance(images, Ragged):
+        return _core.sliding_edges(_parts(images), _parts(others), **options)
+    return _core.template_edges(images, others, **options)
+
+
+def template_matrix(images: Images, others: Images | None = None, **options: Any) -> Matrix:
+    """Return template matching scores of all pairs; -inf where neither fits inside the other."""
+    if isinstance(images, Ragged):
+        return _core.sliding_matrix(_parts(images), _parts(others), **options)
+    return _core.template_matrix(images, others, **options)
+
+
+def template_scores(images: Images, others: Images | None = None, **options: Any) -> Scores:
+    """Return the template matching scores of listed pairs."""
+    if isinstance(images, Ragged):
+        return _core.sliding_scores(_parts(images), _parts(others), **options)
+    return _core.template_scores(images, others, **options)
+
+
+def descriptor_edges(
+    descriptors: Ragged, others: Ragged | None = None, *, rule: Rule, max_distance: int, **options: Any
+) -> Edges:
+    """Return the pairs whose share of good cross-checked matches is above `threshold`."""
+    sets = (_words(descriptors), _words(others))
+    return _core.descriptor_edges(*sets, relative=rule == "relative", max_distance=max_distance, **options)
+
+
+def descriptor_matrix(
+    descriptors: Ragged, others: Ragged | None = None, *, rule: Rule, max_distance: int, **options: Any
+) -> Matrix:
+    """Return the shares of good cross-checked matches of all pairs."""
+    sets = (_words(descriptors), _words(others))
+    return _core.descriptor_matrix(*sets, relative=rule == "relative", max_distance=max_distance, **options)
+
+
+def descriptor_scores(
+    descriptors: Ragged, others: Ragged | None = None, *, rule: Rule, max_distance: int, **options: Any
+) -> Scores:
+    """Return the shares of good cross-checked matches of listed pairs."""
+    sets = (_words(descriptors), _words(others))
+    return _core.descriptor_scores(*sets, relative=rule == "relative", max_distance=max_distance, **options)
+
+
+def _parts(images: Any) -> Any:
+    return None if images is None else (images.values, images.offsets, images.shapes)
+
+
+def _words(descriptors: Any) -> Any:
+    """Return bytes (total, 32) seen as 64-bit words (total, 4), with the offsets."""
+    return None if descriptors is None else (descriptors.values.view(np.uint64), descriptors.offsets)

@@ -1,0 +1,168 @@
+"""What the five classic methods share: from features to edges to labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._types import EDGE_DTYPE, Features, Ragged
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..backends import Engine  # for the types only: a method is handed its engine
+
+__all__ = ["Classic", "Method", "at_size", "check_size"]
+
+Grey = NDArray[np.uint8]
+Edges = NDArray[np.void]
+Progress = Callable[[int], None] | None
+
+
+class Method(Protocol):
+    """What the rest of the program knows of a method."""
+
+    name: ClassVar[str]
+    threshold: float
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The parameters that decide the features."""
+
+    @property
+    def item_bytes(self) -> int:
+        """About how many bytes the feature of one image takes."""
+
+    def extract(self, grey: Grey, engine: Engine) -> NDArray[Any] | None:
+        """Return the feature of one decoded image; None if it has none."""
+
+    def collect(self, values: Sequence[NDArray[Any] | None]) -> NDArray[Any] | Ragged:
+        """Return the features of many images as one array."""
+
+    def cluster(
+        self, features: Features, engine: Engine, progress: Progress = None
+    ) -> tuple[NDArray[np.int32], Edges | None]:
+        """Return the labels, and the edges if the method has them."""
+
+
+class Classic:
+    """A method whose clusters are the connected components of its similar pairs."""
+
+    __slots__ = ()
+
+    name: ClassVar[str]
+    kernel: ClassVar[str]
+    threshold: float
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The parameters that decide the features."""
+        return {}
+
+    @property
+    def kernel_options(self) -> Mapping[str, Any]:
+        """What the kernel must know beside values and threshold."""
+        return {}
+
+    def cluster(
+        self, features: Features, engine: Engine, progress: Progress = None
+    ) -> tuple[NDArray[np.int32], Edges]:
+        """Return labels and edges: components of the pairs above the threshold."""
+        edges = self.edges(features, engine, progress)
+        return engine.components(edges, len(features)), edges
+
+    def edges(self, features: Features, engine: Engine, progress: Progress = None) -> Edges:
+        """Return the similar pairs. Copies of an image are joined to the first one, with score 1."""
+        first = features.first_copies()
+        unique = np.flatnonzero((first == np.arange(len(features))) & ~features.featureless)
+        edges = engine.edges(
+            self.kernel,
+            features.take_values(unique),
+            threshold=self.threshold,
+            progress=progress,
+            **self.kernel_options,
+        )
+        edges["i"], edges["j"] = unique[edges["i"]], unique[edges["j"]]
+        copies = np.flatnonzero(first != np.arange(len(features)))
+        return self._with_copies(edges, first[copies], copies)
+
+    def edges_between(
+        self, features: Features, others: Features, engine: Engine, progress: Progress = None
+    ) -> Edges:
+        """Return the similar pairs of two sets of images: `i` in `features`, `j` in `others`.
+
+        Images of `others` that are copies of one in `features` are joined to it with score 1 and
+        enter no other pair: what they are similar to, that one is.
+        """
+        twin = features.find_copies(others)
+        rows = features.first_copies() == np.arange(len(features))
+        columns = (others.first_copies() == np.arange(len(others))) & (twin < 0)
+        left = np.flatnonzero(rows & ~features.featureless)
+        right = np.flatnonzero(columns & ~others.featureless)
+        edges = engine.edges(
+            self.kernel,
+            features.take_values(left),
+            others.take_values(right),
+            threshold=self.threshold,
+            progress=progress,
+            **self.kernel_options,
+        )
+        edges["i"], edges["j"] = left[edges["i"]], right[edges["j"]]
+        copies = np.flatnonzero(twin >= 0)
+        return self._with_copies(edges, twin[copies], copies)
+
+    def scores(
+        self, features: Features, others: Features, engine: Engine, i: NDArray[Any], j: NDArray[Any]
+    ) -> NDArray[np.float64]:
+        """Return the scores of the pairs (`features[i[k]]`, `others[j[k]]`); copies score 1."""
+        scores = engine.scores(
+            self.kernel,
+            features.values,
+            others.values,
+            i=i.astype(np.int32),
+            j=j.astype(np.int32),
+            **self.kernel_options,
+        )
+        unknown = features.featureless[i] | others.featureless[j]
+        copies = (features.digests[i] == others.digests[j]).all(axis=1)
+        return np.where(copies, 1.0, np.where(unknown, -np.inf, scores))
+
+    def _with_copies(self, edges: Edges, i: NDArray[Any], j: NDArray[Any]) -> Edges:
+        if not (len(i) and self.threshold < 1.0):
+            return edges
+        copies = np.empty(len(i), EDGE_DTYPE)
+        copies["i"], copies["j"], copies["score"] = i, j, 1.0
+        joined = np.concatenate([edges, copies])
+        return joined[np.lexsort((joined["j"], joined["i"]))]
+
+
+def check_size(size: tuple[int, int] | None, scale: float | None, *, least: int = 1) -> None:
+    """Raise `UsageError` unless size or scale can be used; `size` is (width, height)."""
+    if size is not None and (len(size) != 2 or min(size) < least):
+        raise UsageError(f"size must be width and height of at least {least} pixels, got {size}")
+    if size is not None and scale is not None:
+        raise UsageError("give size or scale, not both")
+    if scale is not None and not 0 < scale <= 16:
+        raise UsageError(f"scale must be above 0 and at most 16, got {scale}")
+
+
+def at_size(grey: Grey, size: tuple[int, int] | None, scale: float | None = None) -> Grey:
+    """Return the image at `size` (width, height), or at `scale` times its own size, by INTER_AREA."""
+    import cv2
+
+    height, width = grey.shape
+    if scale is not None:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if size is None or size == (width, height):
+        return grey
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def collect_images(values: Sequence[NDArray[Any] | None]) -> NDArray[np.uint8] | Ragged:
+    """Return images of one size stacked (n, h, w), images of several sizes as `Ragged`."""
+    images = [value for value in values if value is not None]
+    if len({image.shape for image in images}) == 1:
+        return np.stack(images)
+    return Ragged.from_images(images)
