@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +73,15 @@ class Ragged:
         item = self.values[self.offsets[k] : self.offsets[k + 1]]
         return item if self.shapes is None else item.reshape(tuple(self.shapes[k]))
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Ragged]) -> Ragged:
+        """Return the items of all parts, one part after another."""
+        lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        shapes = [part.shapes for part in parts if part.shapes is not None]
+        values = np.concatenate([part.values for part in parts])
+        return cls(values, offsets, np.concatenate(shapes) if len(shapes) == len(parts) else None)
+
     def take(self, indices: NDArray[np.integer[Any]]) -> Ragged:
         """Return the items at `indices`, in that order."""
         lengths = np.diff(self.offsets)[indices]
@@ -105,6 +114,19 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.digests)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Features]) -> Features:
+        """Return the features of all parts (one or more), one part after another."""
+        return cls(
+            parts[0].method,
+            parts[0].params,
+            _joined([part.values for part in parts]),
+            np.concatenate([part.shapes for part in parts]),
+            np.concatenate([part.featureless for part in parts]),
+            np.concatenate([part.near_flat for part in parts]),
+            np.concatenate([part.digests for part in parts]),
+        )
 
     def first_copies(self) -> NDArray[np.intp]:
         """Return for each image the index of the first one equal to it (its own if it is the first)."""
@@ -139,6 +161,15 @@ class Features:
             self.near_flat[indices],
             self.digests[indices],
         )
+
+
+def _joined(parts: Sequence[NDArray[Any] | Ragged]) -> NDArray[Any] | Ragged:
+    """Return arrays joined; images that have one size in each part, but not in all, become ragged."""
+    arrays = [part for part in parts if not isinstance(part, Ragged)]
+    if len(arrays) == len(parts) and len({array.shape[1:] for array in arrays}) == 1:
+        return np.concatenate(arrays)
+    ragged = [part if isinstance(part, Ragged) else Ragged.from_images(list(part)) for part in parts]
+    return Ragged.concatenate(ragged)
 
 
 @dataclass(frozen=True, slots=True)

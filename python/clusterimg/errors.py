@@ -5,14 +5,18 @@
     │   └── BackendUnavailable           a backend was asked for by name and can't run here
     ├── MissingExtra (ImportError)       an optional library is needed: which extra to install
     ├── ImageError                       one image can't be used: why (the reason in skipped.csv)
-    └── ResultError                      a result folder or one of its files can't be written or read
+    ├── ResultError                      a result folder or one of its files can't be written or read
+    └── FilesSkipped                     the run is complete, but files were skipped and it was strict
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "BackendUnavailable",
     "ClusterimgError",
+    "FilesSkipped",
     "ImageError",
     "MissingExtra",
     "ResultError",
@@ -42,3 +46,11 @@ class ImageError(ClusterimgError):
 
 class ResultError(ClusterimgError):
     """A result folder, or a file in it, can't be written or read. The text names it."""
+
+
+class FilesSkipped(ClusterimgError):
+    """A strict run is complete, but had to skip files. `result` is what it found."""
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result

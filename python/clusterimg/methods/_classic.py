@@ -116,18 +116,22 @@ class Classic:
     def scores(
         self, features: Features, others: Features, engine: Engine, i: NDArray[Any], j: NDArray[Any]
     ) -> NDArray[np.float64]:
-        """Return the scores of the pairs (`features[i[k]]`, `others[j[k]]`); copies score 1."""
-        scores = engine.scores(
+        """Return the scores of the pairs (`features[i[k]]`, `others[j[k]]`).
+
+        Copies score 1, pairs with a featureless image -inf.
+        """
+        scores = np.full(len(i), -np.inf)
+        known = np.flatnonzero(~(features.featureless[i] | others.featureless[j]))
+        scores[known] = engine.scores(
             self.kernel,
             features.values,
             others.values,
-            i=i.astype(np.int32),
-            j=j.astype(np.int32),
+            i=i[known].astype(np.int32),
+            j=j[known].astype(np.int32),
             **self.kernel_options,
         )
-        unknown = features.featureless[i] | others.featureless[j]
-        copies = (features.digests[i] == others.digests[j]).all(axis=1)
-        return np.where(copies, 1.0, np.where(unknown, -np.inf, scores))
+        scores[(features.digests[i] == others.digests[j]).all(axis=1)] = 1.0
+        return scores
 
     def _with_copies(self, edges: Edges, i: NDArray[Any], j: NDArray[Any]) -> Edges:
         if not (len(i) and self.threshold < 1.0):
@@ -161,8 +165,13 @@ def at_size(grey: Grey, size: tuple[int, int] | None, scale: float | None = None
 
 
 def collect_images(values: Sequence[NDArray[Any] | None]) -> NDArray[np.uint8] | Ragged:
-    """Return images of one size stacked (n, h, w), images of several sizes as `Ragged`."""
-    images = [value for value in values if value is not None]
-    if len({image.shape for image in images}) == 1:
-        return np.stack(images)
-    return Ragged.from_images(images)
+    """Return images of one size stacked (n, h, w), images of several sizes as `Ragged`.
+
+    Where there is none, a black image holds the place; it is featureless and never compared.
+    """
+    shapes = {value.shape for value in values if value is not None}
+    if len(shapes) == 1:
+        blank = np.zeros(shapes.pop(), np.uint8)
+        return np.stack([blank if value is None else value for value in values])
+    blank = np.zeros((1, 1), np.uint8)
+    return Ragged.from_images([blank if value is None else value for value in values])

@@ -1,0 +1,129 @@
+"""Images to features: decode, digest, one method's feature, in threads without the GIL."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._types import Features, Skip
+from .backends import Engine
+from .errors import ImageError
+from .images import as_grey, decode, digest, map_images
+from .methods import Method
+
+__all__ = ["NEAR_FLAT", "Extraction", "extract_files", "extract_images"]
+
+NEAR_FLAT = 2.0
+"""Below this standard deviation, in grey levels, an image is flagged as near-flat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """The features of the images that could be used, and what became of the others.
+
+    features : of the images at `kept`
+    kept : indices into the given files, rising
+    skipped : the other files, with reasons
+    decoders : how many images each decoder read
+    """
+
+    features: Features
+    kept: NDArray[np.intp]
+    skipped: tuple[Skip, ...]
+    decoders: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    value: NDArray[Any] | None
+    shape: tuple[int, int]
+    near_flat: bool
+    digest: NDArray[np.uint8]
+    decoder: str
+
+
+def _item(grey: NDArray[np.uint8], decoder: str, method: Method, engine: Engine) -> _Item:
+    import cv2
+
+    near_flat = float(cv2.meanStdDev(grey)[1][0, 0]) < NEAR_FLAT
+    return _Item(method.extract(grey, engine), grey.shape, near_flat, digest(grey), decoder)
+
+
+def _features(items: Sequence[_Item], method: Method) -> Features:
+    n = len(items)
+    return Features(
+        method=method.name,
+        params=method.params,
+        values=method.collect([item.value for item in items]),
+        shapes=np.array([item.shape for item in items], np.int32).reshape(n, 2),
+        featureless=np.array([item.value is None for item in items], bool),
+        near_flat=np.array([item.near_flat for item in items], bool),
+        digests=np.array([item.digest for item in items], np.uint8).reshape(n, 16),
+    )
+
+
+def extract_files(
+    folder: Path,
+    files: Sequence[str],
+    method: Method,
+    engine: Engine,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Extraction:
+    """Return the features of `files` (relative to `folder`); what can't be read is skipped."""
+
+    def work(file: str) -> _Item:
+        decoded = decode(folder / file)
+        return _item(decoded.grey, decoded.decoder, method, engine)
+
+    items, kept, skipped = [], [], []
+    results = map_images(work, files, n_threads=engine.n_threads, progress=progress)
+    for index, result in enumerate(results):
+        if isinstance(result, ImageError):
+            skipped.append(Skip(files[index], str(result)))
+        else:
+            items.append(result)
+            kept.append(index)
+    decoders = Counter(item.decoder for item in items)
+    return Extraction(_features(items, method), np.array(kept, np.intp), tuple(skipped), decoders)
+
+
+def extract_images(
+    images: Sequence[NDArray[np.uint8] | str | os.PathLike[str]],
+    method: Method,
+    engine: Engine,
+    *,
+    errors: str = "raise",
+) -> Features:
+    """Return the features of grey arrays or paths, one for each item.
+
+    With `errors="raise"` the first item that can't be used raises its `ImageError`; with "skip" it
+    keeps its place, featureless and equal to no other.
+    """
+
+    def work(image: NDArray[np.uint8] | str | os.PathLike[str]) -> _Item:
+        if isinstance(image, np.ndarray):
+            return _item(as_grey(image), "array", method, engine)
+        decoded = decode(Path(image))
+        return _item(decoded.grey, decoded.decoder, method, engine)
+
+    items = []
+    for index, result in enumerate(map_images(work, images, n_threads=engine.n_threads)):
+        if isinstance(result, ImageError):
+            if errors == "raise":
+                raise ImageError(f"image {index}: {result}")
+            result = _unusable(index)
+        items.append(result)
+    return _features(items, method)
+
+
+def _unusable(index: int) -> _Item:
+    """Return a stand-in for an image that can't be used: no feature, equal to no other image."""
+    return _Item(None, (0, 0), False, np.frombuffer(index.to_bytes(16, "big"), np.uint8), "none")

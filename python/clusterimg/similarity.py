@@ -1,0 +1,211 @@
+"""Library calls: from images to features, scores, similar pairs and clusters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._types import EDGE_DTYPE, Features
+from .backends import Engine, select
+from .errors import UsageError
+from .extraction import extract_images
+from .methods import Classic, create
+
+__all__ = ["cluster", "extract", "similar_pairs", "similarity_matrix"]
+
+Image = NDArray[np.uint8] | str | os.PathLike[str]
+Images = Sequence[Image] | NDArray[np.uint8] | Features
+
+
+def extract(
+    images: Sequence[Image] | NDArray[np.uint8],
+    *,
+    method: str = "imagehash",
+    size: tuple[int, int] | None = None,
+    scale: float | None = None,
+    hash_size: int | None = None,
+    backend: str = "auto",
+    n_threads: int = 0,
+    errors: str = "raise",
+) -> Features:
+    """Return the features of images under a method, to use in several calls.
+
+    Parameters
+    ----------
+    images : sequence of paths or of (height, width) uint8 grey arrays
+        Arrays are used at their own size unless `size` or `scale` is given; paths are decoded under
+        the image policy and brought to the method's default size.
+    method : str
+        `ssim`, `minhash`, `imagehash` (`phash`), `orb` or `tm`.
+    size : (width, height)
+        Common size; `scale` instead takes each image at that multiple of its own size.
+    hash_size : int
+        Bits a side of the perceptual hash, a multiple of 8 from 8 to 64.
+    errors : str
+        `raise`: an image that can't be used raises `ImageError`; `skip`: it stays in its place and
+        has no edges.
+
+    Returns
+    -------
+    Features, one for each image, in their order.
+    """
+    options = {"size": size, "scale": scale, "hash_size": hash_size}
+    return _asked(images, method, options, None, backend, n_threads, errors).features
+
+
+def similarity_matrix(
+    images: Images,
+    *,
+    method: str = "imagehash",
+    size: tuple[int, int] | None = None,
+    scale: float | None = None,
+    hash_size: int | None = None,
+    orb_rule: str | None = None,
+    backend: str = "auto",
+    n_threads: int = 0,
+    errors: str = "raise",
+) -> NDArray[np.float32]:
+    """Return the scores of all pairs (n, n), float32, symmetric: for small n.
+
+    -inf where two images can't be compared: a featureless one with any but its copies, unequal sizes
+    under `ssim`, neither fits inside the other under `tm`. Equal images score 1. Parameters as for
+    `extract`; `images` may be features.
+    """
+    options = {"size": size, "scale": scale, "hash_size": hash_size, "rule": orb_rule}
+    asked = _asked(images, method, options, None, backend, n_threads, errors)
+    features, chosen = asked.features, asked.method
+    matrix = np.full((len(features), len(features)), -np.inf, np.float32)
+    known = np.flatnonzero(~features.featureless)
+    if len(known):
+        matrix[np.ix_(known, known)] = asked.engine.matrix(
+            chosen.kernel, features.take_values(known), **chosen.kernel_options
+        )
+    first = features.first_copies()
+    matrix[first[:, None] == first] = 1.0
+    return matrix
+
+
+def similar_pairs(
+    images: Images,
+    *,
+    method: str = "imagehash",
+    threshold: float | None = None,
+    size: tuple[int, int] | None = None,
+    scale: float | None = None,
+    hash_size: int | None = None,
+    orb_rule: str | None = None,
+    backend: str = "auto",
+    n_threads: int = 0,
+    errors: str = "raise",
+) -> NDArray[np.void]:
+    """Return all pairs of images with a score strictly above the threshold.
+
+    A structured array `i <i4, j <i4, score <f8`, `i < j`, sorted by `(i, j)`; i and j index `images`.
+    Without a threshold the method's default holds. Other parameters as for `extract`; `images` may be
+    features.
+    """
+    options = {"size": size, "scale": scale, "hash_size": hash_size, "rule": orb_rule}
+    asked = _asked(images, method, options, threshold, backend, n_threads, errors)
+    features = asked.features
+    first = features.first_copies()
+    unique = (first == np.arange(len(features))) & ~features.featureless
+    edges = asked.method.edges(features, asked.engine)
+    between = edges[unique[edges["i"]] & unique[edges["j"]]]
+    return _for_all_copies(between, first, copies_are_similar=asked.method.threshold < 1.0)
+
+
+def cluster(
+    images: Images,
+    *,
+    method: str = "imagehash",
+    threshold: float | None = None,
+    size: tuple[int, int] | None = None,
+    scale: float | None = None,
+    hash_size: int | None = None,
+    orb_rule: str | None = None,
+    backend: str = "auto",
+    n_threads: int = 0,
+    errors: str = "raise",
+) -> NDArray[np.int32]:
+    """Return the cluster of each image (n,), numbered by first appearance, -1 for an outlier.
+
+    Clusters are the connected components of the similar pairs. Parameters as for `similar_pairs`.
+    """
+    options = {"size": size, "scale": scale, "hash_size": hash_size, "rule": orb_rule}
+    asked = _asked(images, method, options, threshold, backend, n_threads, errors)
+    labels, _ = asked.method.cluster(asked.features, asked.engine)
+    return labels
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    features: Features
+    method: Classic
+    engine: Engine
+
+
+def _asked(
+    images: Images,
+    method: str,
+    options: dict[str, Any],
+    threshold: float | None,
+    backend: str,
+    n_threads: int,
+    errors: str,
+) -> _Asked:
+    """Return what a call is about: features, the method as asked for, the engine."""
+    if errors not in ("raise", "skip"):
+        raise UsageError(f"errors must be raise or skip, got {errors!r}")
+    engine = select(backend, n_threads=n_threads)
+    if isinstance(images, Features):
+        made_so = {name: options[name] for name in ("size", "scale", "hash_size") if options[name]}
+        if made_so:
+            raise UsageError(f"features are made already: give {', '.join(made_so)} to extract")
+        chosen = create(images.method, threshold=threshold, rule=options.get("rule"))
+        return _Asked(images, chosen, engine)
+    if isinstance(images, str | os.PathLike):
+        raise UsageError("images must be a sequence of arrays or paths, got one path; for a folder use run")
+    chosen = create(method, threshold=threshold, **options)
+    if len(images) and isinstance(images[0], np.ndarray):
+        chosen = _at_own_size(chosen, options)
+    return _Asked(extract_images(images, chosen, engine, errors=errors), chosen, engine)
+
+
+def _at_own_size(chosen: Classic, options: dict[str, Any]) -> Classic:
+    """Return the method without its default size: arrays are used as they are."""
+    from dataclasses import replace
+
+    if not hasattr(chosen, "size") or options["size"] is not None:
+        return chosen
+    return replace(chosen, size=None)  # type: ignore[type-var, no-any-return]
+
+
+def _for_all_copies(
+    edges: NDArray[np.void], first: NDArray[np.intp], *, copies_are_similar: bool
+) -> NDArray[np.void]:
+    """Return edges between first copies repeated for all copies, and those among copies."""
+    n = len(first)
+    if (first == np.arange(n)).all():
+        return edges
+    members = np.argsort(first, kind="stable")
+    count = np.bincount(first, minlength=n)
+    start = np.concatenate([[0], np.cumsum(count)[:-1]])
+    firsts = np.flatnonzero(count > 1) if copies_are_similar else np.empty(0, np.intp)
+    left = np.concatenate([edges["i"], firsts])
+    right = np.concatenate([edges["j"], firsts])
+    score = np.concatenate([edges["score"], np.ones(len(firsts))])
+    n_pairs = count[left] * count[right]
+    pair = np.repeat(np.arange(len(left)), n_pairs)
+    k = np.arange(n_pairs.sum()) - np.repeat(np.cumsum(n_pairs) - n_pairs, n_pairs)
+    i = members[start[left[pair]] + k // count[right[pair]]]
+    j = members[start[right[pair]] + k % count[right[pair]]]
+    once = (left[pair] != right[pair]) | (i < j)
+    spread = np.empty(int(once.sum()), EDGE_DTYPE)
+    spread["i"], spread["j"] = np.minimum(i, j)[once], np.maximum(i, j)[once]
+    spread["score"] = score[pair][once]
+    return spread[np.lexsort((spread["j"], spread["i"]))]
