@@ -1,31 +1,35 @@
 """Put the similar images of a folder together: exact, fast, on a compiled core.
 
-    import clusterimg as ci
+import clusterimg as ci
 
-    result = ci.run("photos", method="ssim", threshold=0.8)       the whole pipeline
-    ci.similarity_matrix(images, method="ssim")                   all scores, for few images
-    ci.similar_pairs(images, method="imagehash", threshold=0.9)   pairs above a threshold, for many
-    ci.cluster(images, method="tm", threshold=0.95)               a label for each image
-    ci.kernels.hamming_edges(codes, threshold=0.9)                the kernels themselves, on arrays
+result = ci.run("photos", method="ssim", threshold=0.8)       the whole pipeline
+ci.similarity_matrix(images, method="ssim")                   all scores, for few images
+ci.similar_pairs(images, method="imagehash", threshold=0.9)   pairs above a threshold, for many
+ci.cluster(images, method="tm", threshold=0.95)               a label for each image
+ci.kernels.hamming_edges(codes, threshold=0.9)                the kernels themselves, on arrays
 """
 
 from __future__ import annotations
 
-from . import kernels
-from ._types import EDGE_DTYPE, Features, Ragged
-from .clustering import components
-from .errors import (
-    BackendUnavailable,
-    ClusterimgError,
-    FilesSkipped,
-    ImageError,
-    MissingExtra,
-    ResultError,
-    UsageError,
-)
-from .evaluation import evaluate
-from .pipeline import Result, run
-from .similarity import cluster, extract, similar_pairs, similarity_matrix
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import kernels
+    from ._types import EDGE_DTYPE, Features, Ragged
+    from .clustering import components
+    from .errors import (
+        BackendUnavailable,
+        ClusterimgError,
+        FilesSkipped,
+        ImageError,
+        MissingExtra,
+        ResultError,
+        UsageError,
+    )
+    from .evaluation import evaluate
+    from .pipeline import Result, run
+    from .similarity import cluster, extract, similar_pairs, similarity_matrix
 
 __all__ = [
     "EDGE_DTYPE",
@@ -48,3 +52,28 @@ __all__ = [
     "similar_pairs",
     "similarity_matrix",
 ]
+
+_HOMES = {
+    "_types": ("EDGE_DTYPE", "Features", "Ragged"),
+    "clustering": ("components",),
+    "errors": tuple(name for name in __all__ if name.endswith(("Error", "Unavailable", "Extra", "Skipped"))),
+    "evaluation": ("evaluate",),
+    "pipeline": ("Result", "run"),
+    "similarity": ("cluster", "extract", "similar_pairs", "similarity_matrix"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: `import clusterimg` itself stays as cheap as `import numpy`."""
+    if name == "kernels":
+        return importlib.import_module(".kernels", __name__)
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,12 +1,12 @@
 """The exceptions this package raises on purpose.
 
-    ClusterimgError
-    ├── UsageError (ValueError)          a parameter is wrong: what was wanted, what came
-    │   └── BackendUnavailable           a backend was asked for by name and can't run here
-    ├── MissingExtra (ImportError)       an optional library is needed: which extra to install
-    ├── ImageError                       one image can't be used: why (the reason in skipped.csv)
-    ├── ResultError                      a result folder or one of its files can't be written or read
-    └── FilesSkipped                     the run is complete, but files were skipped and it was strict
+ClusterimgError
+├── UsageError (ValueError)          a parameter is wrong: what was wanted, what came
+│   └── BackendUnavailable           a backend was asked for by name and can't run here
+├── MissingExtra (ImportError)       an optional library is needed: which extra to install
+├── ImageError                       one image can't be used: why (the reason in skipped.csv)
+├── ResultError                      a result folder or one of its files can't be written or read
+└── FilesSkipped                     the run is complete, but files were skipped and it was strict
 """
 
 from __future__ import annotations

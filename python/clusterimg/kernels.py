@@ -215,9 +215,7 @@ def descriptor_edges(
     Matches are those of `cv2.BFMatcher(NORM_HAMMING, crossCheck=True)`.
     """
     sets = _descriptors(descriptors, "descriptors"), _descriptors(others, "others")
-    return _edges(
-        "descriptor", *sets, threshold, n_threads, backend, **_match_rule(rule, max_distance)
-    )
+    return _edges("descriptor", *sets, threshold, n_threads, backend, **_match_rule(rule, max_distance))
 
 
 def descriptor_matrix(
@@ -253,9 +251,7 @@ def _edges(
     return _engine(n_threads, backend).edges(kernel, values, others, threshold=threshold, **options)
 
 
-def _matrix(
-    kernel: str, values: Any, others: Any, n_threads: int, backend: str, **options: Any
-) -> Matrix:
+def _matrix(kernel: str, values: Any, others: Any, n_threads: int, backend: str, **options: Any) -> Matrix:
     _check_alike(values, others)
     return _engine(n_threads, backend).matrix(kernel, values, others, **options)
 

@@ -15,11 +15,11 @@ from . import images, merging, results
 from ._memory import batch_size_for, parse_memory
 from ._types import BackendReport, Progress, Skip
 from ._versions import versions
-from .backends import select
+from .backends import Engine, select
 from .batches import Batches, Clock
 from .clustering import first_members
 from .errors import FilesSkipped, UsageError
-from .methods import create
+from .methods import Classic, create
 
 __all__ = ["Result", "run"]
 
@@ -124,65 +124,114 @@ def run(
         Under `strict`; its `result` is the complete result.
     """
     asked = {name: value for name, value in locals().items() if name != "progress"}
-    source = Path(folder)
-    target = Path(out) if out is not None else source.resolve().with_name(f"{source.resolve().name}_clustered")
-    if merge not in merging.MERGES:
-        raise UsageError(f"merge must be one of {', '.join(merging.MERGES)}, got {merge!r}")
-    options = {"size": size, "scale": scale, "hash_size": hash_size, "rule": orb_rule}
-    chosen = create(method, threshold=threshold, **options)
-    engine = select(backend, n_threads=threads)
-    n_bytes = parse_memory(memory)
-    n_batch = batch_size_for(chosen.item_bytes, n_bytes) if batch_size is None else batch_size
-    if n_batch < 1:
-        raise UsageError(f"batch_size must be 1 or more, got {batch_size}")
+    job = _job(asked)
     clock = Clock()
-
     with clock("list"):
-        listing = images.find(source, recursive=recursive, exclude=target)
+        listing = images.find(job.source, recursive=recursive, exclude=job.target)
     if not listing.files:
-        raise UsageError(f"{source} holds no files" + ("" if recursive else " (subfolders need recursive)"))
-    results.prepare(target, source, transfer=transfer)
-    batches = Batches(source, target, chosen, engine, progress, clock)
+        raise UsageError(f"{folder} holds no files" + ("" if recursive else " (subfolders need recursive)"))
+
+    results.prepare(job.target, job.source, transfer=transfer)
+    batches = Batches(job.source, job.target, job.method, job.engine, progress, clock)
     try:
-        batches.cluster(listing.files, n_batch)
+        batches.cluster(listing.files, job.batch_size)
         labels = batches.merge(exactly=merge == "exact")
         representatives = first_members(labels)
         scores = batches.scores_with(representatives)
     except BaseException:
-        results.abandon(target)
+        results.abandon(job.target)
         raise
-    with clock("hand over"):
-        plan = results.plan(
-            batches.files, labels, batches.numbers, batches.labels, batch_folders=batch_folders
-        )
-        done = results.apply(plan, source, target, transfer=transfer, progress=batches.reporter("files"))
-    skipped = (*listing.skipped, *batches.skipped, *done.skips)
 
-    facts = {
+    found = {
         "labels": labels,
         "batches": batches.numbers,
         "batch_labels": batches.labels,
         "representatives": representatives,
         "scores": scores,
     }
+    with clock("hand over"):
+        plan = results.plan(
+            batches.files, labels, batches.numbers, batches.labels, batch_folders=batch_folders
+        )
+        report = batches.reporter("files")
+        done = results.apply(plan, job.source, job.target, transfer=transfer, progress=report)
+    skipped = (*listing.skipped, *batches.skipped, *done.skips)
     with clock("tables"):
-        results.write_clusters(target, batches.files, targets=done.targets, **facts)
-        results.write_skipped(target, skipped)
+        results.write_clusters(job.target, batches.files, targets=done.targets, **found)
+        results.write_skipped(job.target, skipped)
         if not keep_features:
-            results.remove_state(target)
-    summary = {
-        "parameters": asked
-        | {"folder": source, "out": target, "method": chosen.name, "threshold": chosen.threshold}
-        | {"memory": n_bytes, "batch_size": n_batch},
-        "method_parameters": chosen.params,
-        "merge": merge if batches.count > 1 else "one batch: nothing to merge",
+            results.remove_state(job.target)
+    summary = _summary(asked, job, batches, labels, len(skipped), clock)
+    results.write_run(job.target, summary)
+    result = Result(
+        job.target, tuple(batches.files), **found, skipped=skipped, backend=job.engine.report, summary=summary
+    )
+    if strict and skipped:
+        raise FilesSkipped(f"{len(skipped)} files were skipped: see {job.target / 'skipped.csv'}", result)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """The parameters of a run, checked and resolved."""
+
+    source: Path
+    target: Path
+    method: Classic
+    engine: Engine
+    memory: int
+    batch_size: int
+
+
+def _job(asked: Mapping[str, Any]) -> _Job:
+    """Return what was asked for, every default filled in. Touches no file."""
+    if asked["merge"] not in merging.MERGES:
+        raise UsageError(f"merge must be one of {', '.join(merging.MERGES)}, got {asked['merge']!r}")
+    if asked["batch_size"] is not None and asked["batch_size"] < 1:
+        raise UsageError(f"batch_size must be 1 or more, got {asked['batch_size']}")
+    options = {name: asked[name] for name in ("threshold", "size", "scale", "hash_size")}
+    method = create(asked["method"], **options, rule=asked["orb_rule"])
+    memory = parse_memory(asked["memory"])
+    source = Path(asked["folder"])
+    beside = source.resolve().with_name(f"{source.resolve().name}_clustered")
+    return _Job(
+        source=source,
+        target=beside if asked["out"] is None else Path(asked["out"]),
+        method=method,
+        engine=select(asked["backend"], n_threads=asked["threads"]),
+        memory=memory,
+        batch_size=asked["batch_size"] or batch_size_for(method.item_bytes, memory),
+    )
+
+
+def _summary(
+    asked: Mapping[str, Any],
+    job: _Job,
+    batches: Batches,
+    labels: NDArray[np.int32],
+    n_skipped: int,
+    clock: Clock,
+) -> dict[str, Any]:
+    """Return what `run.json` holds."""
+    resolved = {
+        "folder": job.source,
+        "out": job.target,
+        "method": job.method.name,
+        "threshold": job.method.threshold,
+        "memory": job.memory,
+        "batch_size": job.batch_size,
+        "threads": job.engine.report.n_threads,
+    }
+    return {
+        "parameters": {**asked, **resolved},
+        "method_parameters": {**job.method.params, **job.method.kernel_options},
+        "merge": asked["merge"] if batches.count > 1 else "one batch: nothing to merge",
         "image_policy": images.POLICY,
-        "backend": engine.report,
+        "backend": job.engine.report,
         "versions": versions(),
         "counts": {
-            "files": len(listing.files),
-            "images": len(batches.files),
-            "skipped": len(skipped),
+            "images": len(labels),
+            "skipped": n_skipped,
             "batches": batches.count,
             "clusters": int(labels.max(initial=-1)) + 1,
             "clustered": int((labels >= 0).sum()),
@@ -190,20 +239,7 @@ def run(
             "pairs": batches.n_edges,
             "decoders": batches.decoders,
         },
-        "batch_folders": done.has_batch_folders,
         "featureless": batches.featureless,
         "near_flat": batches.near_flat,
         "seconds": clock.seconds,
     }
-    results.write_run(target, summary)
-    result = Result(
-        out=target,
-        files=tuple(batches.files),
-        skipped=skipped,
-        backend=engine.report,
-        summary=summary,
-        **facts,
-    )
-    if strict and skipped:
-        raise FilesSkipped(f"{len(skipped)} files were skipped: see {target / 'skipped.csv'}", result)
-    return result

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

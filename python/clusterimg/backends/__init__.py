@@ -80,9 +80,7 @@ class Engine:
     ) -> NDArray[np.float64]:
         """Return the canonical scores of the pairs `(i[k], j[k])`."""
         function = getattr(self.backend, f"{kernel}_scores")
-        scores: NDArray[np.float64] = function(
-            values, others, i=i, j=j, n_threads=self.n_threads, **options
-        )
+        scores: NDArray[np.float64] = function(values, others, i=i, j=j, n_threads=self.n_threads, **options)
         return scores
 
     def components(self, edges: NDArray[np.void], n_images: int) -> NDArray[np.int32]:

@@ -150,9 +150,7 @@ def components(edges: Edges, n_images: int) -> NDArray[np.int32]:
     return labels
 
 
-def phash(
-    grey: NDArray[np.uint8], *, hash_size: int, highfreq_factor: int
-) -> tuple[NDArray[np.uint64], int]:
+def phash(grey: NDArray[np.uint8], *, hash_size: int, highfreq_factor: int) -> tuple[NDArray[np.uint64], int]:
     """Return ImageHash's phash in 64-bit words, ties cleared, and the number of ties."""
     from PIL import Image
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UsageError
 from ._classic import Classic, at_size, check_size
 
 if TYPE_CHECKING:
