@@ -148,41 +148,38 @@ void def_kernel(py::module_& m, const std::string& name, const char* input, cons
   const auto others = py::arg("others").noconvert() = py::none();
   const auto threads = py::arg("n_threads") = 0;
   const auto progress = py::arg("progress") = py::none();
-  m.def(
-      (name + "_edges").c_str(),
-      [make](const Input& a, const std::optional<Input>& b, double threshold, int n_threads,
-             const py::object& report, Options... options) {
-        return edges_of(make(a, b ? *b : a, Asked{true, threshold}, options...), !b, n_threads,
-                        report);
-      },
-      values, others, py::kw_only(), py::arg("threshold"), threads, progress, option_args...);
-  m.def(
-      (name + "_matrix").c_str(),
-      [make](const Input& a, const std::optional<Input>& b, int n_threads,
-             const py::object& report, Options... options) {
-        return matrix_of(make(a, b ? *b : a, Asked{false, no_score}, options...), !b, n_threads,
-                         report);
-      },
-      values, others, py::kw_only(), threads, progress, option_args...);
-  m.def(
-      (name + "_scores").c_str(),
-      [make](const Input& a, const std::optional<Input>& b, const Array<std::int32_t>& i,
-             const Array<std::int32_t>& j, int n_threads, const py::object& report,
-             Options... options) {
-        return scores_of(make(a, b ? *b : a, Asked{true, no_score}, options...), i, j, n_threads,
-                         report);
-      },
-      values, others, py::kw_only(), py::arg("i").noconvert(), py::arg("j").noconvert(), threads,
-      progress, option_args...);
+  m.def((name + "_edges").c_str(),
+        [make](const Input& a, const std::optional<Input>& b, double threshold, int n_threads,
+               const py::object& report, Options... options) {
+          return edges_of(make(a, b ? *b : a, Asked{true, threshold}, options...), !b, n_threads,
+                          report);
+        },
+        values, others, py::kw_only(), py::arg("threshold"), threads, progress, option_args...);
+  m.def((name + "_matrix").c_str(),
+        [make](const Input& a, const std::optional<Input>& b, int n_threads,
+               const py::object& report, Options... options) {
+          return matrix_of(make(a, b ? *b : a, Asked{false, no_score}, options...), !b, n_threads,
+                           report);
+        },
+        values, others, py::kw_only(), threads, progress, option_args...);
+  m.def((name + "_scores").c_str(),
+        [make](const Input& a, const std::optional<Input>& b, const Array<std::int32_t>& i,
+               const Array<std::int32_t>& j, int n_threads, const py::object& report,
+               Options... options) {
+          return scores_of(make(a, b ? *b : a, Asked{true, no_score}, options...), i, j, n_threads,
+                           report);
+        },
+        values, others, py::kw_only(), py::arg("i").noconvert(), py::arg("j").noconvert(), threads,
+        progress, option_args...);
 }
 
 template <class Word>
 void check_rows(const Array<Word>& a, const Array<Word>& b, const std::string& name) {
   require(a.ndim() == 2 && a.shape(1) > 0,
           name + " must have shape (n_images, n), n > 0, got " + shape_of(a));
-  require(b.ndim() == 2 && b.shape(1) == a.shape(1),
-          "others must have as many columns as " + name + " " + shape_of(a) + ", got " +
-              shape_of(b));
+  require(
+      b.ndim() == 2 && b.shape(1) == a.shape(1),
+      "others must have as many columns as " + name + " " + shape_of(a) + ", got " + shape_of(b));
 }
 
 Join<CountScorer<std::uint64_t>> hamming_join(const Array<std::uint64_t>& a,
@@ -202,9 +199,9 @@ void check_images(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b, py
   require(a.ndim() == 3 && a.shape(1) >= least && a.shape(2) >= least,
           "images must have shape (n_images, height, width), each side at least " +
               std::to_string(least) + ", got " + shape_of(a));
-  require(b.ndim() == 3 && b.shape(1) == a.shape(1) && b.shape(2) == a.shape(2),
-          "others must have the height and width of images " + shape_of(a) + ", got " +
-              shape_of(b));
+  require(
+      b.ndim() == 3 && b.shape(1) == a.shape(1) && b.shape(2) == a.shape(2),
+      "others must have the height and width of images " + shape_of(a) + ", got " + shape_of(b));
 }
 
 Join<SsimScorer> ssim_join(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b,

@@ -4,8 +4,8 @@
 
 #include "kernels.hpp"
 
-#define CLUSTERIMG_DECLARE(isa)  \
-  namespace clusterimg::isa {    \
+#define CLUSTERIMG_DECLARE(isa)   \
+  namespace clusterimg::isa {     \
   extern const KernelTable table; \
   }
 #if defined(CLUSTERIMG_X86)
@@ -28,8 +28,7 @@ struct Usable {
 #if defined(CLUSTERIMG_X86)
     // __builtin_cpu_supports also asks the operating system whether it saves the registers.
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt"))
-      add(x86_64_v2::table);
+    if (__builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt")) add(x86_64_v2::table);
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
         __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma"))
       add(x86_64_v3::table);
@@ -61,8 +60,6 @@ bool use_isa(const char* name) {
   return false;
 }
 
-const KernelTable& kernels() {
-  return *chosen;
-}
+const KernelTable& kernels() { return *chosen; }
 
 }  // namespace clusterimg

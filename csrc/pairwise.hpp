@@ -1,5 +1,5 @@
-// The pair driver: every pair of a triangle (i < j of one set) or of a rectangle (two sets), tile by
-// tile, from a scorer into a sink. No scorer knows its sink, no sink knows its scorer.
+// The pair driver: every pair of a triangle (i < j of one set) or of a rectangle (two sets), tile
+// by tile, from a scorer into a sink. No scorer knows its sink, no sink knows its scorer.
 //
 // A scorer has
 //   rows, cols                    constants: the size of a tile
@@ -11,7 +11,8 @@
 //                                 emit.wants(i, j) first (not below the diagonal of a triangle)
 //   double score(State&, i, j) const
 //                                 the canonical score of one pair
-// A sink has open(band, rows), put(band, i, j, score) and close(band); a band belongs to one thread.
+// A sink has open(band, rows), put(band, i, j, score) and close(band); a band belongs to one
+// thread.
 //
 // Bands are handed to threads whole and joined in order, so what comes out does not depend on the
 // number of threads.
@@ -59,8 +60,7 @@ void score_pairs(const Plane& plane, const Scorer& scorer, Sink& sink, int n_thr
   for_each_unit(
       n_bands, n_threads, monitor, [&] { return scorer.make_state(); },
       [&](std::size_t band, typename Scorer::State& state) {
-        const Range rows{band * Scorer::rows,
-                         std::min(plane.n_rows, (band + 1) * Scorer::rows)};
+        const Range rows{band * Scorer::rows, std::min(plane.n_rows, (band + 1) * Scorer::rows)};
         scorer.begin(state, rows);
         sink.open(band, rows);
         const Emitter<Sink> emit{sink, band, plane.triangle};
@@ -86,8 +86,8 @@ void score_listed(const Scorer& scorer, const std::int32_t* i, const std::int32_
       [&](std::size_t unit, typename Scorer::State& state) {
         const std::size_t end = std::min(n_pairs, (unit + 1) * chunk);
         for (std::size_t k = unit * chunk; k < end; ++k)
-          out[k] = scorer.score(state, static_cast<std::size_t>(i[k]),
-                                static_cast<std::size_t>(j[k]));
+          out[k] =
+              scorer.score(state, static_cast<std::size_t>(i[k]), static_cast<std::size_t>(j[k]));
         monitor.advance(end - unit * chunk);
         if (is_calling_thread()) monitor.poll();
       });

@@ -58,7 +58,8 @@ class UnionFind {
   std::vector<std::int32_t> parent_;
 };
 
-inline void components(const Edge* edges, std::size_t n_edges, std::size_t n, std::int32_t* labels) {
+inline void components(const Edge* edges, std::size_t n_edges, std::size_t n,
+                       std::int32_t* labels) {
   UnionFind sets(n);
   for (std::size_t e = 0; e < n_edges; ++e) sets.unite(edges[e].i, edges[e].j);
   sets.label(labels);

@@ -133,8 +133,7 @@ inline Pixels resize_square(const std::uint8_t* image, std::size_t height, std::
 
 // Writes hash_size^2 bits, row-major, low bit first, into words; returns how many are ties.
 inline std::size_t phash(const std::uint8_t* image, std::size_t height, std::size_t width,
-                         std::size_t hash_size, std::size_t highfreq_factor,
-                         std::uint64_t* words) {
+                         std::size_t hash_size, std::size_t highfreq_factor, std::uint64_t* words) {
   const std::size_t size = hash_size * highfreq_factor;
   const std::size_t n_bits = hash_size * hash_size;
   const Pixels small = resize_square(image, height, width, size);

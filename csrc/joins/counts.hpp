@@ -88,8 +88,9 @@ class CountScorer {
 
 inline CountScorer<std::uint64_t> hamming_scorer(const std::uint64_t* a, const std::uint64_t* b,
                                                  std::size_t n_words, double threshold) {
-  return {a,     b,        n_words, static_cast<std::uint32_t>(64 * n_words), kernels().hamming_tile,
-          false, threshold};
+  return {
+      a,     b,        n_words, static_cast<std::uint32_t>(64 * n_words), kernels().hamming_tile,
+      false, threshold};
 }
 
 inline CountScorer<std::uint32_t> signature_scorer(const std::uint32_t* a, const std::uint32_t* b,

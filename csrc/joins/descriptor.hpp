@@ -57,9 +57,9 @@ class DescriptorScorer {
   }
 
   double score(State& state, std::size_t i, std::size_t j) const {
-    const MatchCount count = kernels().descriptor_pair(
-        a_.set(i), a_.size(i), b_.set(j), b_.size(j), rule_.relative, rule_.max_distance,
-        state.best_a.data(), state.best_b.data());
+    const MatchCount count =
+        kernels().descriptor_pair(a_.set(i), a_.size(i), b_.set(j), b_.size(j), rule_.relative,
+                                  rule_.max_distance, state.best_a.data(), state.best_b.data());
     if (count.matches == 0) return 0.0;
     return static_cast<double>(count.good) / static_cast<double>(count.matches);
   }

@@ -105,9 +105,8 @@ class SsimScorer {
     for (std::size_t lane = 0; lane < c.size(); ++lane) {
       const std::uint8_t* source = image(b_, c.begin + lane);
       for (std::size_t p = 0; p < n_pixels; ++p) state.pixels[p * ssim_lanes + lane] = source[p];
-      kernels().ssim_statistics(source, height_, width_, state.column.data(),
-                                state.one.sum.data(), state.one.energy.data(),
-                                state.one.spread.data());
+      kernels().ssim_statistics(source, height_, width_, state.column.data(), state.one.sum.data(),
+                                state.one.energy.data(), state.one.spread.data());
       for (std::size_t w = 0; w < n; ++w) {
         state.lanes.sum[w * ssim_lanes + lane] = state.one.sum[w];
         state.lanes.energy[w * ssim_lanes + lane] = state.one.energy[w];

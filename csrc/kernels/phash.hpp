@@ -64,8 +64,7 @@ static void low_frequencies(const std::uint8_t* image, std::size_t size, const d
     double* low = out + k * n_low;
     for (std::size_t l = 0; l < n_low; ++l) low[l] = 0.0;
     for (std::size_t x = 0; x < size; ++x)
-      for (std::size_t l = 0; l < n_low; ++l)
-        low[l] += rows[k * size + x] * cosines[x * n_low + l];
+      for (std::size_t l = 0; l < n_low; ++l) low[l] += rows[k * size + x] * cosines[x * n_low + l];
   }
 }
 

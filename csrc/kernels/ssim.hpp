@@ -30,8 +30,7 @@ constexpr double ssim_c2 = (0.03 * 255) * (0.03 * 255) * (49 * 48);
 //   energy (windows)            Sa^2 + c1 / 2
 //   spread (windows)            N Saa - Sa^2 + c2 / 2
 static void ssim_statistics(const std::uint8_t* image, std::size_t height, std::size_t width,
-                            std::int32_t* column, std::int32_t* sum, float* energy,
-                            float* spread) {
+                            std::int32_t* column, std::int32_t* sum, float* energy, float* spread) {
   std::int32_t* column_sum = column;
   std::int32_t* column_square = column + width;
   for (std::size_t x = 0; x < 2 * width; ++x) column[x] = 0;
@@ -163,7 +162,8 @@ static double ssim_pair(const std::uint8_t* a, const std::uint8_t* b, std::size_
         sbb += cbb[u];
         sab += cab[u];
       }
-      const double above = (2.0 * (sa * sb) + ssim_c1) * (2.0 * (ssim_area * sab - sa * sb) + ssim_c2);
+      const double above =
+          (2.0 * (sa * sb) + ssim_c1) * (2.0 * (ssim_area * sab - sa * sb) + ssim_c2);
       const double below = ((sa * sa + sb * sb) + ssim_c1) *
                            (((ssim_area * saa - sa * sa) + (ssim_area * sbb - sb * sb)) + ssim_c2);
       column_score[x] += above / below;

@@ -15,8 +15,7 @@ constexpr std::size_t template_block = 32768;
 
 static double template_error(std::int64_t energy_a, std::int64_t energy_b, std::int64_t dot) {
   const double distance = static_cast<double>(energy_a + energy_b - 2 * dot);
-  const double norm =
-      __builtin_sqrt(static_cast<double>(energy_a) * static_cast<double>(energy_b));
+  const double norm = __builtin_sqrt(static_cast<double>(energy_a) * static_cast<double>(energy_b));
   if (norm == 0.0) return distance == 0.0 ? 0.0 : 1.0;
   const double error = distance / norm;
   return error < 1.0 ? error : 1.0;
@@ -25,12 +24,11 @@ static double template_error(std::int64_t energy_a, std::int64_t energy_b, std::
 // Dot products of images of equal size, as int16 so that a multiply-add of pairs serves them.
 //   a (n_a, n_pixels), b (n_b, n_pixels)   greys 0 to 255
 //   out (n_a, n_b)                         exact
-static void dot_tile(const std::int16_t* a, std::size_t n_a, const std::int16_t* b,
-                     std::size_t n_b, std::size_t n_pixels, std::int64_t* out) {
+static void dot_tile(const std::int16_t* a, std::size_t n_a, const std::int16_t* b, std::size_t n_b,
+                     std::size_t n_pixels, std::int64_t* out) {
   for (std::size_t k = 0; k < n_a * n_b; ++k) out[k] = 0;
   for (std::size_t start = 0; start < n_pixels; start += template_block) {
-    const std::size_t stop =
-        start + template_block < n_pixels ? start + template_block : n_pixels;
+    const std::size_t stop = start + template_block < n_pixels ? start + template_block : n_pixels;
     for (std::size_t i = 0; i < n_a; ++i)
       for (std::size_t j = 0; j < n_b; ++j) {
         const std::int16_t* x = a + i * n_pixels;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 from .errors import UsageError
 
@@ -41,8 +42,7 @@ def _machine_memory() -> int:
     except (AttributeError, ValueError, OSError):
         return 8 << 30
     try:
-        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as limit:
-            text = limit.read().strip()
+        text = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
     except OSError:
         return total
     return min(total, int(text)) if text.isdigit() else total

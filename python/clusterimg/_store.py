@@ -52,7 +52,7 @@ class Store:
             about = json.loads(str(arrays["about"]))
             values = arrays["values"]
             if "offsets" in arrays:
-                shapes = arrays["value_shapes"] if "value_shapes" in arrays else None
+                shapes = arrays.get("value_shapes")
                 values = Ragged(values, arrays["offsets"], shapes)
             return Features(
                 about["method"],

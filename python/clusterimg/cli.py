@@ -256,7 +256,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _info(arguments: argparse.Namespace) -> int:
     engine = backends.select()
-    facts = {
+    facts: dict[str, Any] = {
         "versions": versions(),
         "backends": {name: reason or "can run" for name, reason in backends.report().items()},
         "auto": engine.report.name,

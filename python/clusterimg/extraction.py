@@ -96,7 +96,7 @@ def extract_files(
 
 
 def extract_images(
-    images: Sequence[NDArray[np.uint8] | str | os.PathLike[str]],
+    images: Sequence[NDArray[np.uint8] | str | os.PathLike[str]] | NDArray[np.uint8],
     method: Method,
     engine: Engine,
     *,

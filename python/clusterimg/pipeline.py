@@ -142,13 +142,6 @@ def run(
         results.abandon(job.target)
         raise
 
-    found = {
-        "labels": labels,
-        "batches": batches.numbers,
-        "batch_labels": batches.labels,
-        "representatives": representatives,
-        "scores": scores,
-    }
     with clock("hand over"):
         plan = results.plan(
             batches.files, labels, batches.numbers, batches.labels, batch_folders=batch_folders
@@ -157,14 +150,32 @@ def run(
         done = results.apply(plan, job.source, job.target, transfer=transfer, progress=report)
     skipped = (*listing.skipped, *batches.skipped, *done.skips)
     with clock("tables"):
-        results.write_clusters(job.target, batches.files, targets=done.targets, **found)
+        results.write_clusters(
+            job.target,
+            batches.files,
+            labels=labels,
+            batches=batches.numbers,
+            batch_labels=batches.labels,
+            representatives=representatives,
+            scores=scores,
+            targets=done.targets,
+        )
         results.write_skipped(job.target, skipped)
         if not keep_features:
             results.remove_state(job.target)
     summary = _summary(asked, job, batches, labels, len(skipped), clock)
     results.write_run(job.target, summary)
     result = Result(
-        job.target, tuple(batches.files), **found, skipped=skipped, backend=job.engine.report, summary=summary
+        out=job.target,
+        files=tuple(batches.files),
+        labels=labels,
+        batches=batches.numbers,
+        batch_labels=batches.labels,
+        representatives=representatives,
+        scores=scores,
+        skipped=skipped,
+        backend=job.engine.report,
+        summary=summary,
     )
     if strict and skipped:
         raise FilesSkipped(f"{len(skipped)} files were skipped: see {job.target / 'skipped.csv'}", result)

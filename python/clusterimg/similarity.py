@@ -182,7 +182,7 @@ def _at_own_size(chosen: Classic, options: dict[str, Any]) -> Classic:
 
     if not hasattr(chosen, "size") or options["size"] is not None:
         return chosen
-    return replace(chosen, size=None)  # type: ignore[type-var, no-any-return]
+    return replace(chosen, size=None)  # type: ignore[type-var]
 
 
 def _for_all_copies(

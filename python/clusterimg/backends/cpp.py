@@ -54,42 +54,42 @@ def resolve_threads(n_threads: int) -> int:
     return n_threads or _core.available_threads() if _core.openmp else 1
 
 
-def ssim_edges(images: Images, others: Images | None = None, **options: Any) -> Edges:
+def ssim_edges(images: Images, others: Any = None, **options: Any) -> Edges:
     """Return the pairs whose mean SSIM is above `threshold`, with canonical scores."""
     if isinstance(images, Ragged):
         return edges_by_shape(_core.ssim_edges, images, others, **options)
     return _core.ssim_edges(images, others, **options)
 
 
-def ssim_matrix(images: Images, others: Images | None = None, **options: Any) -> Matrix:
+def ssim_matrix(images: Images, others: Any = None, **options: Any) -> Matrix:
     """Return mean SSIM of all pairs, within 1e-5; -inf where shapes differ."""
     if isinstance(images, Ragged):
         return matrix_by_shape(_core.ssim_matrix, images, others, **options)
     return _core.ssim_matrix(images, others, **options)
 
 
-def ssim_scores(images: Images, others: Images | None = None, **options: Any) -> Scores:
+def ssim_scores(images: Images, others: Any = None, **options: Any) -> Scores:
     """Return the canonical mean SSIM of listed pairs."""
     if isinstance(images, Ragged):
         return scores_by_shape(_core.ssim_scores, images, others, **options)
     return _core.ssim_scores(images, others, **options)
 
 
-def template_edges(images: Images, others: Images | None = None, **options: Any) -> Edges:
+def template_edges(images: Images, others: Any = None, **options: Any) -> Edges:
     """Return the pairs whose template matching score is above `threshold`."""
     if isinstance(images, Ragged):
         return _core.sliding_edges(_parts(images), _parts(others), **options)
     return _core.template_edges(images, others, **options)
 
 
-def template_matrix(images: Images, others: Images | None = None, **options: Any) -> Matrix:
+def template_matrix(images: Images, others: Any = None, **options: Any) -> Matrix:
     """Return template matching scores of all pairs; -inf where neither fits inside the other."""
     if isinstance(images, Ragged):
         return _core.sliding_matrix(_parts(images), _parts(others), **options)
     return _core.template_matrix(images, others, **options)
 
 
-def template_scores(images: Images, others: Images | None = None, **options: Any) -> Scores:
+def template_scores(images: Images, others: Any = None, **options: Any) -> Scores:
     """Return the template matching scores of listed pairs."""
     if isinstance(images, Ragged):
         return _core.sliding_scores(_parts(images), _parts(others), **options)

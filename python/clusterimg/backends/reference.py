@@ -194,7 +194,8 @@ def _template(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
 
 
 def _hamming(a: Any, b: Any) -> float:
-    return (a.hash.size - int(a - b)) / int(a.hash.size)
+    n_bits = int(a.hash.size)
+    return (n_bits - int(a - b)) / n_bits
 
 
 def _jaccard(a: Any, b: Any) -> float:

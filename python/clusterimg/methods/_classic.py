@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,45 +22,45 @@ Edges = NDArray[np.void]
 Progress = Callable[[int], None] | None
 
 
-class Method(Protocol):
+class Method(ABC):
     """What the rest of the program knows of a method."""
+
+    __slots__ = ()
 
     name: ClassVar[str]
     threshold: float
 
     @property
+    @abstractmethod
     def params(self) -> Mapping[str, Any]:
         """The parameters that decide the features."""
 
     @property
+    @abstractmethod
     def item_bytes(self) -> int:
         """About how many bytes the feature of one image takes."""
 
+    @abstractmethod
     def extract(self, grey: Grey, engine: Engine) -> NDArray[Any] | None:
         """Return the feature of one decoded image; None if it has none."""
 
+    @abstractmethod
     def collect(self, values: Sequence[NDArray[Any] | None]) -> NDArray[Any] | Ragged:
         """Return the features of many images as one array."""
 
+    @abstractmethod
     def cluster(
         self, features: Features, engine: Engine, progress: Progress = None
     ) -> tuple[NDArray[np.int32], Edges | None]:
         """Return the labels, and the edges if the method has them."""
 
 
-class Classic:
+class Classic(Method):
     """A method whose clusters are the connected components of its similar pairs."""
 
     __slots__ = ()
 
-    name: ClassVar[str]
     kernel: ClassVar[str]
-    threshold: float
-
-    @property
-    def params(self) -> Mapping[str, Any]:
-        """The parameters that decide the features."""
-        return {}
 
     @property
     def kernel_options(self) -> Mapping[str, Any]:
