@@ -41,6 +41,8 @@ def create(name: str, **options: Any) -> Any:
         if option not in known:
             having = [other for other, cls in METHODS.items() if option in inspect.signature(cls).parameters]
             raise UsageError(f"{method.name} has no {option}; methods that have it: {', '.join(having)}")
+    if "scale" in given and "size" not in given:
+        given["size"] = None  # a scale takes the place of the default size
     created = method(**given)
     if not math.isfinite(created.threshold):
         raise UsageError(f"threshold must be a finite number, got {created.threshold}")
