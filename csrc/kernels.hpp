@@ -39,13 +39,13 @@ struct KernelTable {
   double (*ssim_pair)(const std::uint8_t* a, const std::uint8_t* b, std::size_t height,
                       std::size_t width, std::int32_t* column, double* column_score);
   void (*resample_rows)(const std::uint8_t* image, std::size_t height, std::size_t width,
-                        const std::int32_t* first, const std::int32_t* count,
-                        const std::int32_t* weights, std::size_t n_taps, std::size_t n_out,
-                        std::uint8_t* out);
+                        const std::int32_t* first, const std::int16_t* high,
+                        const std::int16_t* low, std::size_t n_taps, std::size_t n_out,
+                        std::int16_t* row, std::uint8_t* out);
   void (*resample_columns)(const std::uint8_t* image, std::size_t width, const std::int32_t* first,
-                           const std::int32_t* count, const std::int32_t* weights,
-                           std::size_t n_taps, std::size_t n_out, std::int32_t* total,
-                           std::uint8_t* out);
+                           const std::int32_t* count, const std::int16_t* high,
+                           const std::int16_t* low, std::size_t n_taps, std::size_t n_out,
+                           std::int32_t* total, std::uint8_t* out);
   void (*low_frequencies)(const std::uint8_t* image, std::size_t size, const double* cosines,
                           std::size_t n_low, double* rows, double* out);
 };

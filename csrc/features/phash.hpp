@@ -18,7 +18,8 @@ namespace clusterimg {
 // Which input pixels, by which weights, make each output pixel of a resize along one axis.
 struct ResampleTable {
   std::size_t n_taps;
-  std::vector<std::int32_t> first, count, weights;
+  std::vector<std::int32_t> first, count;
+  std::vector<std::int16_t> high, low;  // a weight is high * 2^11 + low
 };
 
 inline double lanczos3(double x) {
@@ -36,10 +37,11 @@ inline ResampleTable make_resample_table(std::size_t n_in, std::size_t n_out) {
   const double stretch = std::max(scale, 1.0);
   const double support = 3.0 * stretch;
   ResampleTable table;
-  table.n_taps = static_cast<std::size_t>(std::ceil(support)) * 2 + 1;
+  table.n_taps = (static_cast<std::size_t>(std::ceil(support)) * 2 + 16) / 16 * 16;
   table.first.resize(n_out);
   table.count.resize(n_out);
-  table.weights.assign(n_out * table.n_taps, 0);
+  table.high.assign(n_out * table.n_taps, 0);
+  table.low.assign(n_out * table.n_taps, 0);
   std::vector<double> tap(table.n_taps);
   for (std::size_t k = 0; k < n_out; ++k) {
     const double center = (static_cast<double>(k) + 0.5) * scale;
@@ -57,8 +59,10 @@ inline ResampleTable make_resample_table(std::size_t n_in, std::size_t n_out) {
       double weight = tap[static_cast<std::size_t>(t)];
       if (total != 0.0) weight /= total;
       const double fixed = weight * (1 << 22);
-      table.weights[k * table.n_taps + static_cast<std::size_t>(t)] =
-          static_cast<std::int32_t>(fixed < 0 ? fixed - 0.5 : fixed + 0.5);
+      const int rounded = static_cast<int>(fixed < 0 ? fixed - 0.5 : fixed + 0.5);
+      const std::size_t tap_of_k = k * table.n_taps + static_cast<std::size_t>(t);
+      table.low[tap_of_k] = static_cast<std::int16_t>(rounded & 0x7ff);
+      table.high[tap_of_k] = static_cast<std::int16_t>((rounded - (rounded & 0x7ff)) / 0x800);
     }
   }
   return table;
@@ -102,8 +106,9 @@ inline Pixels resize_width(const std::uint8_t* image, std::size_t height, std::s
   if (width == size) return Pixels(image, image + height * width);
   const ResampleTable& table = resample_table(width, size);
   Pixels out(height * size);
-  kernels().resample_rows(image, height, width, table.first.data(), table.count.data(),
-                          table.weights.data(), table.n_taps, size, out.data());
+  std::vector<std::int16_t> row(width + table.n_taps);
+  kernels().resample_rows(image, height, width, table.first.data(), table.high.data(),
+                          table.low.data(), table.n_taps, size, row.data(), out.data());
   return out;
 }
 
@@ -114,7 +119,8 @@ inline Pixels resize_height(const std::uint8_t* image, std::size_t height, std::
   Pixels out(size * width);
   std::vector<std::int32_t> total(width);
   kernels().resample_columns(image, width, table.first.data(), table.count.data(),
-                             table.weights.data(), table.n_taps, size, total.data(), out.data());
+                             table.high.data(), table.low.data(), table.n_taps, size, total.data(),
+                             out.data());
   return out;
 }
 

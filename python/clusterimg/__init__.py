@@ -43,6 +43,7 @@ __all__ = [
     "Result",
     "ResultError",
     "UsageError",
+    "__version__",
     "cluster",
     "components",
     "evaluate",
@@ -52,6 +53,8 @@ __all__ = [
     "similar_pairs",
     "similarity_matrix",
 ]
+
+__version__ = "0.1.0"
 
 _HOMES = {
     "_types": ("EDGE_DTYPE", "Features", "Ragged"),

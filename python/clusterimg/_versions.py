@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["version", "versions"]
+import importlib
+import platform
 
-_LIBRARIES = ("numpy", "opencv-python-headless", "Pillow", "pyarrow")
+from . import __version__
 
+__all__ = ["versions"]
 
-def version() -> str:
-    """Return the version of this package."""
-    from importlib import metadata  # here and below: its import takes as long as all of ours
-
-    return metadata.version("clusterimg")
+_LIBRARIES = {"numpy": "numpy", "opencv": "cv2", "Pillow": "PIL", "pyarrow": "pyarrow"}
 
 
 def versions() -> dict[str, str]:
     """Return name and version of this package, Python, and the libraries that decide a result."""
-    import platform
-    from importlib import metadata
-
-    found = {"clusterimg": version(), "python": platform.python_version()}
-    for library in _LIBRARIES:
-        try:
-            found[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:  # another build of it, such as opencv-python
-            found[library] = "installed under another name"
-    return found
+    # Their own attribute: importlib.metadata would take longer than the imports, done by now anyway.
+    found = {name: str(importlib.import_module(module).__version__) for name, module in _LIBRARIES.items()}
+    return {"clusterimg": __version__, "python": platform.python_version(), **found}

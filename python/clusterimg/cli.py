@@ -17,8 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from . import backends, evaluation, pipeline
-from ._versions import version, versions
+from . import __version__, backends, evaluation, pipeline
+from ._memory import keep_freed_memory
+from ._versions import versions
 from .errors import ClusterimgError, FilesSkipped, UsageError
 from .merging import MERGES
 from .methods import ALIASES, METHODS
@@ -33,6 +34,7 @@ DONE, SKIPPED, USAGE, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command of `argv` (the process's own, if None) and return its exit code."""
     arguments = parser().parse_args(argv)
+    keep_freed_memory()
     try:
         code: int = arguments.command(arguments)
         sys.stdout.flush()
@@ -68,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="clusterimg", description="Put the similar images of a folder together."
     )
-    top.add_argument("--version", action="version", version=f"clusterimg {version()}")
+    top.add_argument("--version", action="version", version=f"clusterimg {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="cluster the images of a folder into a result folder"))
     _add_evaluate(commands.add_parser("evaluate", help="compare the clusters of a result with known groups"))

@@ -289,10 +289,13 @@ def as_grey(image: Any) -> NDArray[np.uint8]:
 
 
 def digest(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return 16 bytes, (16,) uint8, that are equal for images of equal shape and pixels (BLAKE2b)."""
-    state = hashlib.blake2b(np.array(grey.shape, "<i8").tobytes(), digest_size=16)
+    """Return 16 bytes, (16,) uint8, that are equal for images of equal shape and pixels.
+
+    The first half of a SHA-256, which CPUs have instructions for: twice as fast as BLAKE2b.
+    """
+    state = hashlib.sha256(np.array(grey.shape, "<i8").tobytes())
     state.update(np.ascontiguousarray(grey).data)
-    return np.frombuffer(state.digest(), np.uint8)
+    return np.frombuffer(state.digest()[:16], np.uint8)
 
 
 # --- mapping over files ---
