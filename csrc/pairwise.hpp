@@ -41,6 +41,15 @@ struct Plane {
   bool triangle;
 };
 
+// How many pairs of a tile the plane has.
+inline std::uint64_t pairs_of(const Plane& plane, Range rows, Range cols) {
+  if (!plane.triangle) return static_cast<std::uint64_t>(rows.size()) * cols.size();
+  std::uint64_t pairs = 0;
+  for (std::size_t i = rows.begin; i < rows.end; ++i)
+    pairs += cols.end - std::min(cols.end, std::max(cols.begin, i + 1));
+  return pairs;
+}
+
 template <class Sink>
 struct Emitter {
   Sink& sink;
@@ -69,7 +78,7 @@ void score_pairs(const Plane& plane, const Scorer& scorer, Sink& sink, int n_thr
              col += Scorer::cols) {
           const Range cols{col, std::min(plane.n_cols, col + Scorer::cols)};
           scorer.scan(state, rows, cols, emit);
-          monitor.advance(rows.size() * cols.size());
+          monitor.advance(pairs_of(plane, rows, cols));
           if (is_calling_thread()) monitor.poll();
         }
         sink.close(band);

@@ -108,7 +108,12 @@ class Batches:
             )
         features = extraction.features
         with self._clock("pairs"):
-            labels, edges = self._method.cluster(features, self._engine, self._pair_reporter(len(features)))
+            n_pairs = len(features) * (len(features) - 1) // 2
+            report_pairs = self.reporter("pairs")
+            labels, edges = self._method.cluster(
+                features, self._engine, lambda done: report_pairs(done, n_pairs)
+            )
+            report_pairs(n_pairs, n_pairs)
         first = len(self.files)
         kept = [files[start + k] for k in extraction.kept]
         self.files += kept
@@ -128,16 +133,17 @@ class Batches:
         """Return the labels of all images, clusters of different batches joined."""
         with self._clock("merge"):
             if not exactly:
-                merged = merging.representatives(
-                    self._labels, self._store, self._method, self._engine, self._pair_reporter(None)
-                )
+                merged = merging.representatives(self._labels, self._store, self._method, self._engine)
                 if merged.edges is not None:
                     self._write_edges("representatives", merged.edges)
                 return merged.labels
             labels = merging.as_one(self._labels)
-            for (p, q), merged in merging.exact(self._labels, self._store, self._method, self._engine):
+            report, n_merges = self.reporter("merge"), self.count * (self.count - 1) // 2
+            merges = merging.exact(self._labels, self._store, self._method, self._engine)
+            for done, ((p, q), merged) in enumerate(merges, 1):
                 labels = merged.labels
                 self._write_edges(f"batch_{p}_batch_{q}", merged.edges)
+                report(done, n_merges)
             return labels
 
     def scores_with(self, representatives: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -162,9 +168,3 @@ class Batches:
         if edges is not None:
             self.n_edges += len(edges)
             results.write_similarities(self._target, stage, edges, self.files)
-
-    def _pair_reporter(self, n_images: int | None) -> Callable[[int], None] | None:
-        if self._progress is None or n_images is None:
-            return None
-        report, total = self.reporter("pairs"), n_images * (n_images - 1) // 2
-        return lambda done: report(done, total)

@@ -320,8 +320,8 @@ class _Lines:
         now = self._clock()
         if stage != self._stage:
             self._stage, self._start, self._last = stage, now, now
-        long_stage = now - self._start >= self.SECONDS
-        if now - self._last < self.SECONDS and not (done == total and long_stage):
+        ends_long_stage = done == total and self._last > self._start
+        if now - self._last < self.SECONDS and not ends_long_stage:
             return
         self._last = now
         rate = done / (now - self._start)

@@ -7,7 +7,7 @@ images of all batches, so its clusters are those of one batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -54,7 +54,6 @@ def representatives(
     store: Store,
     method: Method,
     engine: Engine,
-    progress: Callable[[int], None] | None = None,
 ) -> Merged:
     """Join clusters of different batches whose first images are similar.
 
@@ -65,7 +64,7 @@ def representatives(
     chosen = np.unique(first[first >= 0])
     if len(batch_labels) < 2 or not len(chosen):
         return Merged(number_by_appearance(groups), None)
-    labels, edges = method.cluster(take(store, batch_labels, chosen), engine, progress)
+    labels, edges = method.cluster(take(store, batch_labels, chosen), engine)
     if edges is not None:
         edges["i"], edges["j"] = chosen[edges["i"]], chosen[edges["j"]]
     joined = np.where(labels >= 0, labels, np.arange(len(chosen)) + labels.max(initial=-1) + 1)
@@ -79,7 +78,6 @@ def exact(
     store: Store,
     method: Classic,
     engine: Engine,
-    progress: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[tuple[int, int], Merged]]:
     """Yield, after each pair of batches, the labels so far and the edges between the two.
 
@@ -89,7 +87,7 @@ def exact(
     labels = as_one(batch_labels)
     for p, q in combinations(range(len(batch_labels)), 2):
         left, right = store.get(p), store.get(q)
-        edges = method.edges_between(left, right, engine, progress)
+        edges = method.edges_between(left, right, engine)
         edges["i"] += np.int32(offsets[p])
         edges["j"] += np.int32(offsets[q])
         labels = engine.components(np.concatenate([edges, _star(labels)]), len(labels))

@@ -89,9 +89,7 @@ class Classic(Method):
         copies = np.flatnonzero(first != np.arange(len(features)))
         return self._with_copies(edges, first[copies], copies)
 
-    def edges_between(
-        self, features: Features, others: Features, engine: Engine, progress: Progress = None
-    ) -> Edges:
+    def edges_between(self, features: Features, others: Features, engine: Engine) -> Edges:
         """Return the similar pairs of two sets of images: `i` in `features`, `j` in `others`.
 
         Images of `others` that are copies of one in `features` are joined to it with score 1 and
@@ -107,7 +105,6 @@ class Classic(Method):
             features.take_values(left),
             others.take_values(right),
             threshold=self.threshold,
-            progress=progress,
             **self.kernel_options,
         )
         edges["i"], edges["j"] = left[edges["i"]], right[edges["j"]]
