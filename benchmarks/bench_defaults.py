@@ -2,12 +2,13 @@
 
     CLUSTERIMG_DATA=FOLDER python benchmarks/bench_defaults.py [--cache FOLDER] [METHOD ...]
 
-FOLDER holds the labelled sets copies_dev, real_series_dev and tiny_pool_dev. The groups of the first
-two are split in halves by seed. On one half of each, with the pool beside it (every pool image a
-group of its own), the threshold is tuned: the largest mean of the two F1 among the thresholds that
-keep pairwise precision at 0.95 on both. The other halves tell what that is worth. The threshold of
-the last table is the one such a rule gives if precision must hold on every half of every seed, on the
-whole sets, and on all images in one folder. Clusters are connected components of similar pairs.
+FOLDER holds the labelled sets copies_dev and real_series_dev, and the distractors tiny_pool_dev and
+caltech101_dev. The groups of the first two are split in halves by seed. On one half of each, with the
+distractors beside it (each a group of its own), the threshold is tuned: the largest mean of the two F1
+among the thresholds that keep pairwise precision at 0.95 on both. The other halves tell what that is
+worth. The threshold of the last table is the one this rule gives if precision must hold on every half
+of every seed, on the whole sets, and on all images in one folder. Clusters are connected components of
+similar pairs. ORB finds nothing in 64 x 64 pixels, so its distractors are the photos of caltech101_dev.
 
 A candidate is scored once, over all images, down to a low floor; every threshold is then read off
 the maximum spanning forest of the scored pairs, which has the same components.
@@ -20,10 +21,11 @@ import csv
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,11 +40,21 @@ from clusterimg.methods import Classic
 from clusterimg.methods import minhash as minhash_module
 from clusterimg.methods.imagehash import ImageHash
 from clusterimg.methods.minhash import MinHash, signature
+from clusterimg.methods.orb import MAX_DISTANCE, RULES, Orb
 from clusterimg.methods.ssim import Ssim
 from clusterimg.methods.tm import Tm
 
 SETS = ("copies_dev", "real_series_dev")
-POOL = "tiny_pool_dev"
+DISTRACTORS = {"orb": "caltech101_dev"}
+"""The pool of a method, where it is not `tiny_pool_dev`."""
+
+SAME_PHOTO = {
+    "tiny_pool_dev/n02791270_71.jpg",  # copies_dev/img0152.jpg
+    "tiny_pool_dev/n02085620_239.jpg",  # copies_dev/img0089.jpg
+    "caltech101_dev/pigeon_image_0006.jpg",  # caltech101_dev/pigeon_image_0002.jpg
+}
+"""Pool images that are no distractors: they show the very photo of another image. Left out."""
+
 SEEDS = range(5)
 LEAST_PRECISION = 0.95
 
@@ -55,31 +67,33 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """All images of the three sets, one after another.
+    """All images of the two sets and of the pool, one after another.
 
     files : paths relative to the data folder
     groups : (n,) int, numbered over all sets; every pool image is alone in its group
     places : the indices of the images of each set
+    pool : those of the distractors, which come last
     """
 
     files: list[str]
     groups: NDArray[np.int64]
     places: dict[str, Indices]
+    pool: Indices
 
 
-def read_collection(root: Path) -> Collection:
+def read_collection(root: Path, pool: str = "tiny_pool_dev") -> Collection:
     """Return the images of the sets and the pool, with their groups."""
     files: list[str] = []
     names: list[str] = []
     places: dict[str, Indices] = {}
-    for name in (*SETS, POOL):
+    for name in (*SETS, pool):
         with (root / name / "labels.csv").open(newline="", encoding="utf-8") as table:
-            rows = list(csv.DictReader(table))
+            rows = [row for row in csv.DictReader(table) if f"{name}/{row['file']}" not in SAME_PHOTO]
         places[name] = np.arange(len(files), len(files) + len(rows))
         files += [f"{name}/{row['file']}" for row in rows]
-        names += [f"{name}/{row['file' if name == POOL else 'group']}" for row in rows]
+        names += [f"{name}/{row['file' if name == pool else 'group']}" for row in rows]
     _, groups = np.unique(names, return_inverse=True)
-    return Collection(files, groups.astype(np.int64), places)
+    return Collection(files, groups.astype(np.int64), places, places[pool])
 
 
 def halves(collection: Collection, name: str, seed: int) -> tuple[Indices, Indices]:
@@ -198,7 +212,7 @@ class Study:
 
 def study(edges: Edges, collection: Collection, grid: NDArray[np.float64]) -> Study:
     """Return what thresholds are worth, tuned on halves and held out."""
-    groups, pool = collection.groups, collection.places[POOL]
+    groups, pool = collection.groups, collection.pool
     edges = without_pool_cycles(edges, pool)
     draw = partial(curve, edges, groups, grid=grid)
     both_halves = {name: [halves(collection, name, seed) for seed in SEEDS] for name in SETS}
@@ -280,6 +294,29 @@ class LocalMaxima(MinHash):
         return signature(np.sort(corners[order])) if len(corners) else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitedOrb(Orb):
+    """ORB of images shrunk to a longest side, with a minimum of descriptors and any bound on distance."""
+
+    longest: int | None = None
+    least: int = 20
+    max_distance: int = MAX_DISTANCE
+
+    @property
+    def kernel_options(self) -> Mapping[str, Any]:
+        """The rule that makes a match good."""
+        return {"rule": self.rule, "max_distance": self.max_distance}
+
+    def extract(self, grey: NDArray[np.uint8], engine: Engine) -> NDArray[np.uint8] | None:
+        """Return the descriptors (n, 32), or None if they are too few to tell images apart."""
+        shrunk = grey
+        if self.longest is not None and max(grey.shape) > self.longest:
+            height, width = (max(1, round(side * self.longest / max(grey.shape))) for side in grey.shape)
+            shrunk = np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        descriptors = Orb.extract(self, shrunk, engine)
+        return None if descriptors is None or len(descriptors) < self.least else descriptors
+
+
 def square(side: int) -> tuple[int, int]:
     """Return the size (width, height) of a square."""
     return side, side
@@ -293,7 +330,7 @@ def ssim_candidates() -> list[Candidate]:
 
 def tm_candidates() -> list[Candidate]:
     return [
-        Candidate(f"{s} px", Tm(size=square(s), threshold=0.9), 0.0025) for s in (8, 16, 24, 32, 48, 64, 128)
+        Candidate(f"{s} px", Tm(size=square(s), threshold=0.94), 0.001) for s in (8, 16, 24, 32, 48, 64, 128)
     ]
 
 
@@ -311,7 +348,18 @@ def minhash_candidates() -> list[Candidate]:
 
 
 def orb_candidates() -> list[Candidate]:
-    return []
+    variants = [("relative", MAX_DISTANCE)] + [("absolute", bits) for bits in (32, 40, 48, 56, 64)]
+    variants += [(rule, MAX_DISTANCE) for rule in RULES if rule not in ("relative", "absolute")]
+    return [
+        Candidate(
+            f"longest side {longest or 'own'}, {rule}" + (f" {bits}" if rule == "absolute" else ""),
+            LimitedOrb(longest=longest, rule=rule, max_distance=bits, threshold=0.02),
+            0.005,
+        )
+        for longest in (None, 320, 480, 640)
+        for rule, bits in variants
+        if longest == 480 or bits == MAX_DISTANCE
+    ]
 
 
 CANDIDATES: dict[str, Callable[[], list[Candidate]]] = {
@@ -383,11 +431,15 @@ def print_held_out(name: str, studies: dict[str, Study]) -> None:
 def default_cells(edges: Edges, collection: Collection, engine: Engine, one: Study) -> list[str]:
     """Return precision, recall and F1 of the whole sets at the default, by the package's own functions."""
     kept = edges[edges["score"] > one.default]
-    pool = collection.places[POOL]
     subsets = [collection.places[name] for name in SETS]
-    subsets += [np.concatenate([places, pool]) for places in subsets]
+    subsets += [np.concatenate([places, collection.pool]) for places in subsets]
     subsets.append(np.arange(len(collection.files)))
     return [_scores_of(kept, images, collection.groups, engine) for images in subsets]
+
+
+def false_pairs(edges: Edges, groups: NDArray[np.int64], threshold: float) -> int:
+    """Return how many pairs above the threshold are of two groups."""
+    return int(np.count_nonzero((edges["score"] > threshold) & (groups[edges["i"]] != groups[edges["j"]])))
 
 
 def _scores_of(edges: Edges, images: Indices, groups: NDArray[np.int64], engine: Engine) -> str:
@@ -399,8 +451,9 @@ def _scores_of(edges: Edges, images: Indices, groups: NDArray[np.int64], engine:
     return f"{short(scores.precision)} / {short(scores.recall)} / {short(scores.f1)}"
 
 
-def measure(name: str, root: Path, collection: Collection, engine: Engine, cache: Path | None) -> None:
+def measure(name: str, root: Path, engine: Engine, cache: Path | None) -> None:
     """Study all candidates of a method and print its tables."""
+    collection = read_collection(root, DISTRACTORS.get(name, "tiny_pool_dev"))
     studies: dict[str, Study] = {}
     defaults: list[list[str]] = []
     for candidate in CANDIDATES[name]():
@@ -410,11 +463,19 @@ def measure(name: str, root: Path, collection: Collection, engine: Engine, cache
         one = study(edges, collection, candidate.grid)
         studies[candidate.label] = one
         cells = default_cells(edges, collection, engine, one)
+        cells.append(str(false_pairs(edges, collection.groups, one.default)))
         lowest = [short(one.lowest[of]) for of in SETS]
         peaks = [f"{short(f1)} at {short(at)}" for f1, at in one.peak.values()]
         defaults.append([candidate.label, short(one.default, 4), *cells, *lowest, *peaks])
     print_held_out(name, studies)
-    header = ["candidate", "threshold", *SETS, *(f"{of} + pool" for of in SETS), "all in one folder"]
+    header = [
+        "candidate",
+        "threshold",
+        *SETS,
+        *(f"{of} + pool" for of in SETS),
+        "all in one folder",
+        "its false pairs",
+    ]
     header += [f"lowest P of a half of {of} + pool" for of in SETS]
     header += [f"best F1 of any threshold, {of} alone" for of in SETS]
     print_table(f"{name}: threshold that keeps P ≥ .95 everywhere, whole sets (P / R / F1)", header, defaults)
@@ -430,12 +491,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown := set(options.methods) - set(CANDIDATES):
         parser.error(f"unknown method {', '.join(sorted(unknown))}; known: {', '.join(CANDIDATES)}")
     if "CLUSTERIMG_DATA" not in os.environ:
-        sys.exit(f"set CLUSTERIMG_DATA to the folder that holds {', '.join((*SETS, POOL))}")
+        sys.exit("set CLUSTERIMG_DATA to the folder that holds copies_dev, real_series_dev, tiny_pool_dev, …")
     root = Path(os.environ["CLUSTERIMG_DATA"])
-    collection = read_collection(root)
     engine = select(n_threads=options.threads)
     for name in options.methods or CANDIDATES:
-        measure(name, root, collection, engine, options.cache)
+        measure(name, root, engine, options.cache)
 
 
 if __name__ == "__main__":
