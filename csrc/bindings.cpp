@@ -4,7 +4,6 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -305,34 +304,29 @@ py::tuple phash_bits(const Array<std::uint8_t>& grey, std::size_t hash_size,
   return py::make_tuple(to_array(std::move(words)), ties);
 }
 
-std::vector<std::string> isas() {
+std::vector<std::string> isas(bool runnable_only) {
   std::vector<std::string> names;
-  for (std::size_t k = 0; k < n_usable_isas(); ++k) names.emplace_back(usable_isa(k).isa);
+  for (std::size_t k = 0; k < n_isas(); ++k)
+    if (!runnable_only || can_run_isa(k)) names.emplace_back(isa_name(k));
   return names;
 }
 
 void select_isa(const std::string& name) {
-  if (use_isa(name.c_str())) return;
-  std::string known;
-  for (const std::string& isa : isas()) known += (known.empty() ? "" : ", ") + isa;
-  throw py::value_error("CLUSTERIMG_ISA must be one of " + known + " on this machine, got " + name);
+  if (!use_isa(name.c_str()))
+    throw py::value_error("this CPU or build has no instruction set " + name);
 }
 
-void choose_isa_at_import() {
-  const std::size_t n = n_usable_isas();
-  if (n == 0) throw py::import_error("this CPU lacks x86-64-v2 (SSE4.2 and POPCNT)");
-  const char* cap = std::getenv("CLUSTERIMG_ISA");
-  if (cap != nullptr && *cap != '\0')
-    select_isa(cap);
-  else
-    use_isa(usable_isa(n - 1).isa);
+void use_best_isa() {
+  const std::vector<std::string> names = isas(true);
+  if (names.empty()) throw py::import_error("this CPU lacks x86-64-v2 (SSE4.2 and POPCNT)");
+  select_isa(names.back());
 }
 
 }  // namespace
 
 PYBIND11_MODULE(_core, m) {
   PYBIND11_NUMPY_DTYPE(Edge, i, j, score);
-  choose_isa_at_import();
+  use_best_isa();
 #if !defined(_WIN32)
   pthread_atfork(nullptr, nullptr, [] { in_forked_child() = true; });
 #endif
@@ -350,7 +344,8 @@ PYBIND11_MODULE(_core, m) {
         py::arg("highfreq_factor"));
 
   m.def("isa", [] { return std::string(kernels().isa); });
-  m.def("isas", &isas);
+  m.def("isas", [] { return isas(true); });
+  m.def("built_isas", [] { return isas(false); });
   m.def("use_isa", &select_isa, py::arg("name"));
   m.def("available_threads", &available_threads);
 #if defined(_OPENMP)

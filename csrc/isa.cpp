@@ -1,5 +1,4 @@
 // Chooses the kernel table by what the CPU and the operating system allow.
-#include <cstdlib>
 #include <cstring>
 
 #include "kernels.hpp"
@@ -18,43 +17,48 @@ CLUSTERIMG_DECLARE(plain)
 namespace clusterimg {
 namespace {
 
-struct Usable {
+struct Isas {
   const KernelTable* tables[4];
+  bool can_run[4];
   std::size_t count = 0;
 
-  void add(const KernelTable& table) { tables[count++] = &table; }
+  void add(const KernelTable& table, bool runs) {
+    tables[count] = &table;
+    can_run[count++] = runs;
+  }
 
-  Usable() {
+  Isas() {
 #if defined(CLUSTERIMG_X86)
     // __builtin_cpu_supports also asks the operating system whether it saves the registers.
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt")) add(x86_64_v2::table);
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
-        __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma"))
-      add(x86_64_v3::table);
+    add(x86_64_v2::table, __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt"));
+    add(x86_64_v3::table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+                              __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma"));
 #else
-    add(plain::table);
+    add(plain::table, true);
 #endif
   }
 };
 
-const Usable& usable() {
-  static const Usable found;
-  return found;
+const Isas& isas() {
+  static const Isas all;
+  return all;
 }
 
 const KernelTable* chosen = nullptr;
 
 }  // namespace
 
-std::size_t n_usable_isas() { return usable().count; }
+std::size_t n_isas() { return isas().count; }
 
-const KernelTable& usable_isa(std::size_t index) { return *usable().tables[index]; }
+const char* isa_name(std::size_t index) { return isas().tables[index]->isa; }
+
+bool can_run_isa(std::size_t index) { return isas().can_run[index]; }
 
 bool use_isa(const char* name) {
-  for (std::size_t k = 0; k < n_usable_isas(); ++k)
-    if (std::strcmp(usable_isa(k).isa, name) == 0) {
-      chosen = &usable_isa(k);
+  for (std::size_t k = 0; k < n_isas(); ++k)
+    if (can_run_isa(k) && std::strcmp(isa_name(k), name) == 0) {
+      chosen = isas().tables[k];
       return true;
     }
   return false;

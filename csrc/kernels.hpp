@@ -50,15 +50,16 @@ struct KernelTable {
                           std::size_t n_low, double* rows, double* out);
 };
 
-// The table in use: the best this CPU can run, or what CLUSTERIMG_ISA caps it to.
+// The table in use. The bindings choose the best one this CPU can run when they are imported.
 const KernelTable& kernels();
 
-// All tables this build holds that this CPU can run, weakest first.
-std::size_t n_usable_isas();
-const KernelTable& usable_isa(std::size_t index);
+// The instruction sets of this build, weakest first, and whether this CPU can run them.
+std::size_t n_isas();
+const char* isa_name(std::size_t index);
+bool can_run_isa(std::size_t index);
 
-// Use the named table from now on; false if this CPU or build hasn't it. For tests and for
-// CLUSTERIMG_ISA; not meant to be called while a kernel runs.
+// Use the named set from now on; false if this CPU or build hasn't it. Not meant to be called while
+// a kernel runs.
 bool use_isa(const char* name);
 
 }  // namespace clusterimg

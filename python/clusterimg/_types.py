@@ -47,11 +47,18 @@ class Ragged:
     shapes: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
-        o = self.offsets
-        if o.ndim != 1 or len(o) < 1 or o[0] != 0 or o[-1] != len(self.values) or np.any(np.diff(o) < 0):
-            raise UsageError(
-                f"offsets must rise from 0 to the number of rows ({len(self.values)}), got {o!r}"
-            )
+        values = np.ascontiguousarray(self.values)
+        offsets = np.ascontiguousarray(self.offsets, np.int64)
+        rises = offsets.ndim == 1 and len(offsets) and offsets[0] == 0 and (np.diff(offsets) >= 0).all()
+        if not rises or offsets[-1] != len(values):
+            raise UsageError(f"offsets must rise from 0 to the number of rows {len(values)}, got {offsets}")
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "offsets", offsets)
+        if self.shapes is not None:
+            shapes = np.ascontiguousarray(self.shapes, np.int32)
+            if shapes.shape != (len(offsets) - 1, 2) or (shapes.prod(axis=1) != np.diff(offsets)).any():
+                raise UsageError("shapes must give the height and width of each image of a Ragged")
+            object.__setattr__(self, "shapes", shapes)
 
     @classmethod
     def from_arrays(cls, arrays: list[NDArray[Any]], *, empty: NDArray[Any]) -> Ragged:

@@ -28,6 +28,8 @@ def components(edges: ArrayLike, n_images: int, *, backend: str = "auto") -> NDA
     -------
     (n_images,) int32, components numbered by first appearance.
     """
+    if n_images < 0:
+        raise UsageError(f"n_images must be 0 or more, got {n_images}")
     array = np.ascontiguousarray(edges)
     if array.dtype != EDGE_DTYPE or array.ndim != 1:
         raise UsageError(f"edges must be one-dimensional {EDGE_DTYPE}, got {array.dtype} {array.shape}")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ._types import Features, Skip
 from .backends import Engine
-from .errors import ImageError
+from .errors import ImageError, UsageError
 from .images import as_grey, decode, digest, map_images
 from .methods import Method
 
@@ -100,9 +100,12 @@ def extract_images(
     method: Method,
     engine: Engine,
     *,
+    method_of_arrays: Method,
     errors: str = "raise",
 ) -> Features:
     """Return the features of grey arrays or paths, one for each item.
+
+    Paths are extracted by `method`, arrays by `method_of_arrays` (the same, but for the size).
 
     With `errors="raise"` the first item that can't be used raises its `ImageError`; with "skip" it
     keeps its place, featureless and equal to no other.
@@ -110,7 +113,9 @@ def extract_images(
 
     def work(image: NDArray[np.uint8] | str | os.PathLike[str]) -> _Item:
         if isinstance(image, np.ndarray):
-            return _item(as_grey(image), "array", method, engine)
+            return _item(as_grey(image), "array", method_of_arrays, engine)
+        if not isinstance(image, str | os.PathLike):
+            raise UsageError(f"an image must be an array or a path, got {type(image).__name__}")
         decoded = decode(Path(image))
         return _item(decoded.grey, decoded.decoder, method, engine)
 

@@ -27,8 +27,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._types import Ragged
-from .backends import Engine, select
+from ._types import Ragged, no_edges
+from .backends import select
 from .clustering import components
 from .errors import UsageError
 
@@ -238,22 +238,25 @@ def descriptor_matrix(
 # --- inputs, as the backends take them ---
 
 
-def _engine(n_threads: int, backend: str) -> Engine:
-    return select(backend, n_threads=n_threads)
-
-
 def _edges(
     kernel: str, values: Any, others: Any, threshold: float, n_threads: int, backend: str, **options: Any
 ) -> Edges:
     if math.isnan(threshold):
         raise UsageError("threshold must be a number, got nan")
     _check_alike(values, others)
-    return _engine(n_threads, backend).edges(kernel, values, others, threshold=threshold, **options)
+    engine = select(backend, n_threads=n_threads)
+    if not len(values) or (others is not None and not len(others)):
+        return no_edges()
+    return engine.edges(kernel, values, others, threshold=threshold, **options)
 
 
 def _matrix(kernel: str, values: Any, others: Any, n_threads: int, backend: str, **options: Any) -> Matrix:
     _check_alike(values, others)
-    return _engine(n_threads, backend).matrix(kernel, values, others, **options)
+    engine = select(backend, n_threads=n_threads)
+    right = values if others is None else others
+    if not len(values) or not len(right):
+        return np.empty((len(values), len(right)), np.float32)
+    return engine.matrix(kernel, values, others, **options)
 
 
 def _check_alike(values: Any, others: Any) -> None:
@@ -293,8 +296,6 @@ def _images(images: Images | None, least: int) -> Any:
         raise UsageError("a Ragged of images must hold flat uint8 pixels and shapes")
     else:
         sides = images.shapes
-        if len(sides) != len(images) or (sides.prod(axis=1) != np.diff(images.offsets)).any():
-            raise UsageError("shapes must give the height and width of each image of a Ragged")
     if len(images) and sides.min() < least:
         raise UsageError(f"images must be at least {least} pixels a side, got {tuple(sides.min(axis=0))}")
     return images
@@ -314,6 +315,6 @@ def _descriptors(descriptors: Ragged | None, name: str) -> Any:
 def _match_rule(rule: str, max_distance: int) -> dict[str, Any]:
     if rule not in ("absolute", "relative"):
         raise UsageError(f"rule must be absolute or relative, got {rule!r}")
-    if not 0 <= max_distance <= 256:
-        raise UsageError(f"max_distance must be 0 to 256, got {max_distance}")
+    if not isinstance(max_distance, int) or not 0 <= max_distance <= 256:
+        raise UsageError(f"max_distance must be a whole number from 0 to 256, got {max_distance}")
     return {"rule": rule, "max_distance": max_distance}

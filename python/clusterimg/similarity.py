@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -171,18 +171,11 @@ def _asked(
     if isinstance(images, str | os.PathLike):
         raise UsageError("images must be a sequence of arrays or paths, got one path; for a folder use run")
     chosen = create(method, threshold=threshold, **options)
-    if len(images) and isinstance(images[0], np.ndarray):
-        chosen = _at_own_size(chosen, options)
-    return _Asked(extract_images(images, chosen, engine, errors=errors), chosen, engine)
-
-
-def _at_own_size(chosen: Classic, options: dict[str, Any]) -> Classic:
-    """Return the method without its default size: arrays are used as they are."""
-    from dataclasses import replace
-
-    if not hasattr(chosen, "size") or options["size"] is not None:
-        return chosen
-    return replace(chosen, size=None)  # type: ignore[type-var]
+    at_own_size = chosen
+    if hasattr(chosen, "size") and options["size"] is None:
+        at_own_size = replace(chosen, size=None)
+    features = extract_images(images, chosen, engine, method_of_arrays=at_own_size, errors=errors)
+    return _Asked(features, chosen, engine)
 
 
 def _for_all_copies(

@@ -73,6 +73,8 @@ def scores_by_shape(
     scores = np.full(len(i), -np.inf)
     for rows, stack, columns, other_stack in _groups(images, others):
         pairs = np.flatnonzero(np.isin(i, rows) & np.isin(j, columns))
+        if not len(pairs):
+            continue
         local_i = np.searchsorted(rows, i[pairs]).astype(np.int32)
         local_j = np.searchsorted(columns, j[pairs]).astype(np.int32)
         scores[pairs] = kernel(stack, other_stack, i=local_i, j=local_j, **options)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._types import Ragged
+from ..errors import UsageError
 from ._ragged import edges_by_shape, matrix_by_shape, scores_by_shape
 
 try:
@@ -37,6 +39,19 @@ Matrix: TypeAlias = NDArray[np.float32]
 Scores: TypeAlias = NDArray[np.float64]
 Images: TypeAlias = NDArray[np.uint8] | Ragged
 Rule: TypeAlias = Literal["absolute", "relative"]
+
+
+def _cap_isa(cap: str) -> None:
+    """Use the best instruction set of this CPU that is not above `cap`."""
+    built = _core.built_isas()
+    if cap not in built:
+        raise UsageError(f"CLUSTERIMG_ISA must be one of {', '.join(built)}, got {cap}")
+    allowed = [name for name in built[: built.index(cap) + 1] if name in _core.isas()]
+    _core.use_isa(allowed[-1])
+
+
+if _missing is None and os.environ.get("CLUSTERIMG_ISA"):
+    _cap_isa(os.environ["CLUSTERIMG_ISA"])
 
 
 def why_unavailable() -> str | None:

@@ -21,6 +21,8 @@ __all__ = ["Orb"]
 RULES = ("absolute", "relative")
 N_FEATURES = 500
 MAX_DISTANCE = 40
+SMALLEST_SIDE = 63
+"""ORB looks for no keypoint within 31 pixels of the edge; OpenCV fails on much smaller images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,8 @@ class Orb(Classic):
         import cv2
 
         image = at_size(grey, self.size, self.scale)
+        if min(image.shape) < SMALLEST_SIDE:
+            return None
         _, descriptors = cv2.ORB_create(N_FEATURES).detectAndCompute(image, None)  # type: ignore[attr-defined]
         return descriptors if descriptors is not None and len(descriptors) else None
 

@@ -1,0 +1,130 @@
+"""Engines and images that several test files share."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from clusterimg import _core
+from clusterimg.backends import Engine, reference, select
+
+THREADS = (1, 2, 5)
+NO_REFERENCE = reference.why_unavailable()
+
+PHOTOS = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "cell.png",
+    "chelsea.png",
+    "coffee.png",
+    "coins.png",
+    "grass.png",
+    "horse.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "moon.png",
+    "motorcycle_left.png",
+    "motorcycle_right.png",
+    "page.png",
+    "retina.jpg",
+    "rocket.jpg",
+    "text.png",
+)
+
+
+def engines() -> Iterator[object]:
+    """Yield every backend, each ISA of the core on several thread counts."""
+    for isa in _core.isas():
+        for n_threads in THREADS:
+            yield pytest.param(("cpp", isa, n_threads), id=f"cpp-{isa}-{n_threads}t")
+    missing = pytest.mark.skipif(NO_REFERENCE is not None, reason=f"reference {NO_REFERENCE}")
+    yield pytest.param(("reference", "", 1), id="reference", marks=missing)
+
+
+@pytest.fixture(params=engines())
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """One engine after another; the instruction set is put back afterwards."""
+    backend, isa, n_threads = request.param
+    before = _core.isa()
+    if isa:
+        _core.use_isa(isa)
+    yield select(backend, n_threads=n_threads)
+    _core.use_isa(before)
+
+
+@pytest.fixture(scope="session")
+def photo_files() -> list[Path]:
+    """Photos that ship inside scikit-image."""
+    found = importlib.util.find_spec("skimage")
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("scikit-image, which holds the photos, is not installed")
+    folder = Path(found.submodule_search_locations[0], "data")
+    return [folder / name for name in PHOTOS]
+
+
+@pytest.fixture(scope="session")
+def photos(photo_files: list[Path]) -> list[np.ndarray]:
+    """The photos in grey, at half a megapixel at most, so that tests stay quick."""
+    greys = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in photo_files]
+    shrunk = []
+    for grey in greys:
+        shrink = min(1.0, 400 / max(grey.shape))
+        size = (round(grey.shape[1] * shrink), round(grey.shape[0] * shrink))
+        shrunk.append(cv2.resize(grey, size, interpolation=cv2.INTER_AREA))
+    return shrunk
+
+
+@pytest.fixture(scope="session")
+def image_set(photos: list[np.ndarray]) -> Callable[[int, int, int], np.ndarray]:
+    """Make (n, height, width) images: synthetic extremes, copies, photos and noisy photos, shuffled."""
+
+    def make(n: int, height: int, width: int) -> np.ndarray:
+        rng = np.random.default_rng([n, height, width])
+        images = synthetic_images(height, width)
+        small = [cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA) for photo in photos]
+        while len(images) < n:
+            for photo in small:
+                noise = rng.integers(-12, 13, photo.shape) * (len(images) > 40)
+                images.append(np.clip(photo + noise, 0, 255).astype(np.uint8))
+        order = rng.permutation(len(images))[:n]
+        return np.stack([images[k] for k in order])
+
+    return make
+
+
+def synthetic_images(height: int, width: int) -> list[np.ndarray]:
+    """Return flat, two-level, nearly equal, equal, symmetric and noisy images of one size."""
+    rng = np.random.default_rng([height, width])
+    y, x = np.mgrid[:height, :width]
+    noise = rng.integers(0, 256, (height, width))
+    one_off = noise.copy()
+    one_off[height // 2, width // 2] ^= 255
+    speck = np.zeros_like(noise)
+    speck[-1, -1] = 255
+    shapes = [
+        np.zeros_like(noise),
+        np.full_like(noise, 1),
+        np.full_like(noise, 254),
+        np.full_like(noise, 255),
+        speck,
+        255 - speck,
+        255 * ((x + y) % 2),
+        255 * ((x + y + 1) % 2),
+        255 * (x >= width // 2),
+        100 + 55 * (x >= width // 2),
+        255 * x // width,
+        255 * y // height,
+        noise,
+        noise.copy(),
+        one_off,
+        255 - noise,
+        np.maximum(noise, noise[:, ::-1]),
+        np.clip(noise // 4 + 96, 0, 255),
+    ]
+    return [image.astype(np.uint8) for image in shapes]

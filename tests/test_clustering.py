@@ -1,0 +1,131 @@
+"""Edges to labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import clusterimg as ci
+from clusterimg import EDGE_DTYPE, UsageError
+from clusterimg.backends import Engine
+from clusterimg.clustering import first_members, number_by_appearance
+
+
+def edge_array(pairs: list[tuple[int, int]]) -> np.ndarray:
+    return np.array([(i, j, 0.5) for i, j in pairs], EDGE_DTYPE)
+
+
+def flood(pairs: list[tuple[int, int]], n: int) -> list[int]:
+    """Return the labels by walking from each image in turn."""
+    neighbours: dict[int, set[int]] = {k: set() for k in range(n)}
+    for i, j in pairs:
+        if i != j:
+            neighbours[i].add(j)
+            neighbours[j].add(i)
+    labels, n_clusters = [-1] * n, 0
+    for start in range(n):
+        if labels[start] >= 0 or not neighbours[start]:
+            continue
+        waiting = [start]
+        while waiting:
+            k = waiting.pop()
+            if labels[k] < 0:
+                labels[k] = n_clusters
+                waiting.extend(neighbours[k])
+        n_clusters += 1
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("pairs", "n", "labels"),
+    [
+        ([], 0, []),
+        ([], 3, [-1, -1, -1]),
+        ([(0, 1)], 2, [0, 0]),
+        ([(2, 4), (0, 3)], 5, [0, -1, 1, 0, 1]),
+        ([(3, 4), (0, 1), (1, 4)], 5, [0, 0, -1, 0, 0]),
+        ([(1, 1)], 2, [-1, -1]),
+        ([(1, 2), (2, 1), (1, 2)], 4, [-1, 0, 0, -1]),
+        ([(4, 3), (3, 2), (2, 1), (1, 0)], 5, [0, 0, 0, 0, 0]),
+    ],
+)
+def test_components_are_numbered_by_first_appearance(
+    engine: Engine, pairs: list[tuple[int, int]], n: int, labels: list[int]
+) -> None:
+    got = engine.components(edge_array(pairs), n)
+    assert got.dtype == np.int32
+    np.testing.assert_array_equal(got, np.array(labels, np.int32))
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> tuple[list[tuple[int, int]], int]:
+    n = draw(st.integers(1, 40))
+    node = st.integers(0, n - 1)
+    return draw(st.lists(st.tuples(node, node), max_size=50)), n
+
+
+@settings(deadline=None, max_examples=200)
+@given(graphs(), st.randoms(use_true_random=False))
+def test_components_of_any_graph(graph: tuple[list[tuple[int, int]], int], random: Any) -> None:
+    pairs, n = graph
+    wanted = np.array(flood(pairs, n), np.int32)
+    np.testing.assert_array_equal(ci.components(edge_array(pairs), n, backend="cpp"), wanted)
+    np.testing.assert_array_equal(ci.components(edge_array(pairs), n, backend="reference"), wanted)
+    random.shuffle(pairs)
+    turned = [(j, i) if random.random() < 0.5 else (i, j) for i, j in pairs]
+    np.testing.assert_array_equal(ci.components(edge_array(turned), n), wanted)
+
+
+@pytest.mark.parametrize("n_edges", [500, 3000, 20_000])
+def test_components_of_a_large_graph_equal_scipy(n_edges: int) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    n = 5000
+    edges = np.zeros(n_edges, EDGE_DTYPE)
+    edges["i"], edges["j"] = np.random.default_rng(n_edges).integers(0, n, (2, n_edges))
+    labels = ci.components(edges, n)
+    graph = sparse.coo_matrix((np.ones(n_edges), (edges["i"], edges["j"])), shape=(n, n))
+    _, wanted = sparse.csgraph.connected_components(graph, directed=False)
+    sizes = np.bincount(wanted)[wanted]
+    np.testing.assert_array_equal(labels < 0, sizes == 1)
+    pairs = np.unique(np.stack([labels, wanted])[:, labels >= 0], axis=1)
+    assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+    _, first = np.unique(labels[labels >= 0], return_index=True)
+    np.testing.assert_array_equal(first, np.sort(first))
+
+
+@pytest.mark.parametrize(
+    ("edges", "n"),
+    [
+        (edge_array([(0, 3)]), 3),
+        (edge_array([(-1, 2)]), 3),
+        (edge_array([(0, 1)]), 0),
+        (edge_array([(0, 1)])[None], 2),
+        (np.zeros((4, 3)), 9),
+        (np.zeros(2, [("i", "<i8"), ("j", "<i8"), ("score", "<f8")]), 9),
+    ],
+)
+def test_wrong_edges_are_usage_errors(edges: np.ndarray, n: int) -> None:
+    with pytest.raises(UsageError, match="edges must"):
+        ci.components(edges, n)
+
+
+def test_edges_may_be_strided_and_read_only() -> None:
+    edges = edge_array([(0, 1), (5, 6), (1, 2), (6, 7)])
+    edges.flags.writeable = False
+    np.testing.assert_array_equal(ci.components(edges[::2], 4), [0, 0, 0, -1])
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-3, 6), max_size=30))
+def test_renumbering_keeps_the_groups(groups: list[int]) -> None:
+    labels = number_by_appearance(np.array(groups, np.int64))
+    seen: dict[int, int] = {}
+    wanted = [-1 if group < 0 else seen.setdefault(group, len(seen)) for group in groups]
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, np.array(wanted, np.int32))
+    first = first_members(labels)
+    np.testing.assert_array_equal(first, [-1 if k < 0 else wanted.index(k) for k in wanted])
