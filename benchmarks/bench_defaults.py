@@ -8,7 +8,8 @@ distractors beside it (each a group of its own), the threshold is tuned: the lar
 among the thresholds that keep pairwise precision at 0.95 on both. The other halves tell what that is
 worth. The threshold of the last table is the one this rule gives if precision must hold on every half
 of every seed, on the whole sets, and on all images in one folder. Clusters are connected components of
-similar pairs. ORB finds nothing in 64 x 64 pixels, so its distractors are the photos of caltech101_dev.
+similar pairs. ORB finds nothing in 64 x 64 pixels, so its distractors are the photos of caltech101_dev;
+it takes some 10 minutes of one core for each candidate (the others take seconds to a minute).
 
 A candidate is scored once, over all images, down to a low floor; every threshold is then read off
 the maximum spanning forest of the scored pairs, which has the same components.
@@ -295,10 +296,10 @@ class LocalMaxima(MinHash):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LimitedOrb(Orb):
-    """ORB of images shrunk to a longest side, with a minimum of descriptors and any bound on distance."""
+class SizedOrb(Orb):
+    """ORB of images whose longest side is brought into a range; too few descriptors: featureless."""
 
-    longest: int | None = None
+    sides: tuple[int, int] = (1, 1 << 15)
     least: int = 20
     max_distance: int = MAX_DISTANCE
 
@@ -309,11 +310,13 @@ class LimitedOrb(Orb):
 
     def extract(self, grey: NDArray[np.uint8], engine: Engine) -> NDArray[np.uint8] | None:
         """Return the descriptors (n, 32), or None if they are too few to tell images apart."""
-        shrunk = grey
-        if self.longest is not None and max(grey.shape) > self.longest:
-            height, width = (max(1, round(side * self.longest / max(grey.shape))) for side in grey.shape)
-            shrunk = np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-        descriptors = Orb.extract(self, shrunk, engine)
+        side = max(grey.shape)
+        factor = min(max(side, self.sides[0]), self.sides[1]) / side
+        image = grey
+        if factor != 1:
+            height, width = (max(1, round(length * factor)) for length in grey.shape)
+            image = np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        descriptors = Orb.extract(self, image, engine)
         return None if descriptors is None or len(descriptors) < self.least else descriptors
 
 
@@ -348,17 +351,18 @@ def minhash_candidates() -> list[Candidate]:
 
 
 def orb_candidates() -> list[Candidate]:
-    variants = [("relative", MAX_DISTANCE)] + [("absolute", bits) for bits in (32, 40, 48, 56, 64)]
-    variants += [(rule, MAX_DISTANCE) for rule in RULES if rule not in ("relative", "absolute")]
+    """Return every rule of the package at several sizes, and more bounds on the distance at one."""
+    sizes = {"own size": (1, 1 << 15), "at most 480 px": (1, 480), "240 to 480 px": (240, 480)}
+    sizes["320 px"] = (320, 320)
+    variants = [(size, rule, MAX_DISTANCE) for size in sizes for rule in RULES]
+    variants += [("320 px", "absolute", bits) for bits in (32, 48, 56, 64)]
     return [
         Candidate(
-            f"longest side {longest or 'own'}, {rule}" + (f" {bits}" if rule == "absolute" else ""),
-            LimitedOrb(longest=longest, rule=rule, max_distance=bits, threshold=0.02),
+            f"{size}, {rule}{f' {bits}' if rule == 'absolute' else ''}",
+            SizedOrb(sides=sizes[size], rule=rule, max_distance=bits, threshold=0.02),
             0.005,
         )
-        for longest in (None, 320, 480, 640)
-        for rule, bits in variants
-        if longest == 480 or bits == MAX_DISTANCE
+        for size, rule, bits in variants
     ]
 
 

@@ -104,7 +104,7 @@ def _accuracy_row(name: str, distractors: bool, method: str, labels: Path) -> st
     out = labels.with_name(f"result_{method}")
     spent = clusterimg(
         *("run", labels.with_name("images"), "--out", out, "--method", method),
-        *("--transfer", "none", "--json", "--threads", 1),
+        *("--transfer", "none", "--json"),
     )
     threshold = json.loads(spent.stdout)["parameters"]["threshold"]
     found = json.loads(clusterimg("evaluate", out, labels, "--json").stdout)

@@ -264,9 +264,16 @@ DescriptorSets descriptor_sets(const DescriptorTuple& parts) {
 }
 
 Join<DescriptorScorer> descriptor_join(const DescriptorTuple& a, const DescriptorTuple& b,
-                                       Asked asked, bool relative, std::uint32_t max_distance) {
+                                       Asked asked, const std::string& rule,
+                                       std::uint32_t max_distance) {
+  require(rule == "absolute" || rule == "relative" || rule == "ratio",
+          "rule must be absolute, relative or ratio, got " + rule);
   const DescriptorSets sets = descriptor_sets(a), others = descriptor_sets(b);
-  return {{sets, others, {relative, max_distance}, asked.threshold}, sets.n, others.n};
+  const MatchRule match_rule{rule == "absolute"   ? MatchRule::absolute
+                             : rule == "relative" ? MatchRule::relative
+                                                  : MatchRule::ratio,
+                             max_distance};
+  return {{sets, others, match_rule, asked.threshold}, sets.n, others.n};
 }
 
 py::array_t<std::int32_t> connected_components(const Array<Edge>& edges, std::size_t n_images) {
@@ -337,8 +344,8 @@ PYBIND11_MODULE(_core, m) {
   def_kernel<Array<std::uint8_t>>(m, "ssim", "images", ssim_join);
   def_kernel<Array<std::uint8_t>>(m, "template", "images", template_join);
   def_kernel<ImageTuple>(m, "sliding", "images", sliding_join);
-  def_kernel<DescriptorTuple, bool, std::uint32_t>(m, "descriptor", "descriptors", descriptor_join,
-                                                   py::arg("relative"), py::arg("max_distance"));
+  def_kernel<DescriptorTuple, std::string, std::uint32_t>(
+      m, "descriptor", "descriptors", descriptor_join, py::arg("rule"), py::arg("max_distance"));
   m.def("components", &connected_components, py::arg("edges").noconvert(), py::arg("n_images"));
   m.def("phash", &phash_bits, py::arg("grey").noconvert(), py::kw_only(), py::arg("hash_size"),
         py::arg("highfreq_factor"));

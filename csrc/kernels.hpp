@@ -11,6 +11,18 @@ namespace clusterimg {
 // Images side by side in the lanes of the SSIM tile: two AVX2 registers of int32.
 constexpr std::size_t ssim_lanes = 16;
 
+// What makes a cross-checked match of descriptors good; kernels/descriptor.hpp has the rules.
+struct MatchRule {
+  enum Kind : std::uint32_t { absolute, relative, ratio } kind;
+  std::uint32_t max_distance;
+};
+
+// Sizes of the buffers the descriptor kernel needs for at most n rows on each side.
+constexpr std::size_t descriptor_planes_bytes(std::size_t n) { return (n + 31) / 32 * 64 * 32; }
+constexpr std::size_t descriptor_scratch_words(std::size_t n) {
+  return 4 * n + (n + 31) / 32 * 32 + 16;
+}
+
 struct MatchCount {
   std::uint32_t good;
   std::uint32_t matches;
@@ -27,9 +39,10 @@ struct KernelTable {
   double (*template_slide)(const std::uint8_t* image, std::size_t height, std::size_t width,
                            const std::uint8_t* templ, std::size_t templ_height,
                            std::size_t templ_width, std::int64_t* row_energy);
+  void (*descriptor_planes)(const std::uint64_t* b, std::size_t n_b, std::uint8_t* planes);
   MatchCount (*descriptor_pair)(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
-                                std::size_t n_b, bool relative, std::uint32_t max_distance,
-                                std::uint32_t* best_a, std::uint32_t* best_b);
+                                std::size_t n_b, const std::uint8_t* planes, MatchRule rule,
+                                std::uint32_t* scratch);
   void (*ssim_statistics)(const std::uint8_t* image, std::size_t height, std::size_t width,
                           std::int32_t* column, std::int32_t* sum, float* energy, float* spread);
   void (*ssim_tile)(const std::uint8_t* a, const std::int32_t* sum_a, const float* energy_a,

@@ -21,17 +21,13 @@ struct DescriptorSets {
   }
 };
 
-struct MatchRule {
-  bool relative;
-  std::uint32_t max_distance;
-};
-
 class DescriptorScorer {
  public:
-  static constexpr std::size_t rows = 8;
-  static constexpr std::size_t cols = 8;
+  static constexpr std::size_t rows = 32;
+  static constexpr std::size_t cols = 4;
   struct State {
-    std::vector<std::uint32_t> best_a, best_b;
+    std::vector<std::uint8_t> planes;
+    std::vector<std::uint32_t> scratch;
   };
 
   DescriptorScorer(const DescriptorSets& a, const DescriptorSets& b, MatchRule rule,
@@ -42,29 +38,42 @@ class DescriptorScorer {
   }
 
   State make_state() const {
-    return {std::vector<std::uint32_t>(largest_), std::vector<std::uint32_t>(largest_)};
+    return {std::vector<std::uint8_t>(cols * descriptor_planes_bytes(largest_)),
+            std::vector<std::uint32_t>(descriptor_scratch_words(largest_))};
   }
   void begin(State&, Range) const {}
 
   template <class Emit>
   void scan(State& state, Range r, Range c, const Emit& emit) const {
+    for (std::size_t j = c.begin; j < c.end; ++j) lay_out(state, j, j - c.begin);
     for (std::size_t i = r.begin; i < r.end; ++i)
       for (std::size_t j = c.begin; j < c.end; ++j) {
         if (!emit.wants(i, j)) continue;
-        const double s = score(state, i, j);
+        const double s = share(state, i, j, j - c.begin);
         if (s > threshold_) emit(i, j, s);
       }
   }
 
   double score(State& state, std::size_t i, std::size_t j) const {
+    lay_out(state, j, 0);
+    return share(state, i, j, 0);
+  }
+
+ private:
+  std::uint8_t* planes(State& state, std::size_t slot) const {
+    return state.planes.data() + slot * descriptor_planes_bytes(largest_);
+  }
+  void lay_out(State& state, std::size_t j, std::size_t slot) const {
+    kernels().descriptor_planes(b_.set(j), b_.size(j), planes(state, slot));
+  }
+  double share(State& state, std::size_t i, std::size_t j, std::size_t slot) const {
     const MatchCount count =
-        kernels().descriptor_pair(a_.set(i), a_.size(i), b_.set(j), b_.size(j), rule_.relative,
-                                  rule_.max_distance, state.best_a.data(), state.best_b.data());
+        kernels().descriptor_pair(a_.set(i), a_.size(i), b_.set(j), b_.size(j), planes(state, slot),
+                                  rule_, state.scratch.data());
     if (count.matches == 0) return 0.0;
     return static_cast<double>(count.good) / static_cast<double>(count.matches);
   }
 
- private:
   DescriptorSets a_, b_;
   MatchRule rule_;
   double threshold_;

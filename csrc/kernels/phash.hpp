@@ -36,8 +36,8 @@ static void resample_rows(const std::uint8_t* image, std::size_t height, std::si
         low_total += pixels[t] * l[t];
       }
       // The whole sum fits 32 bits, though the shifted half may not.
-      const std::uint32_t total = (static_cast<std::uint32_t>(high_total) << 11) +
-                                  static_cast<std::uint32_t>(low_total);
+      const std::uint32_t total =
+          (static_cast<std::uint32_t>(high_total) << 11) + static_cast<std::uint32_t>(low_total);
       out[y * n_out + k] = resample_round(total + (1u << (resample_bits - 1)));
     }
   }

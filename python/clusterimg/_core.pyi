@@ -129,7 +129,7 @@ def descriptor_edges(
     threshold: float,
     n_threads: int = 0,
     progress: _Progress = None,
-    relative: bool,
+    rule: str,
     max_distance: int,
 ) -> _Edges: ...
 def descriptor_matrix(
@@ -138,7 +138,7 @@ def descriptor_matrix(
     *,
     n_threads: int = 0,
     progress: _Progress = None,
-    relative: bool,
+    rule: str,
     max_distance: int,
 ) -> _Matrix: ...
 def descriptor_scores(
@@ -149,7 +149,7 @@ def descriptor_scores(
     j: _Index,
     n_threads: int = 0,
     progress: _Progress = None,
-    relative: bool,
+    rule: str,
     max_distance: int,
 ) -> _Scores: ...
 def components(edges: _Edges, n_images: int) -> NDArray[np.int32]: ...

@@ -193,7 +193,7 @@ def descriptor_edges(
     others: Ragged | None = None,
     *,
     threshold: float,
-    rule: Literal["absolute", "relative"] = "absolute",
+    rule: Literal["ratio", "absolute", "relative"] = "ratio",
     max_distance: int = 40,
     n_threads: int = 0,
     backend: str = "auto",
@@ -207,8 +207,9 @@ def descriptor_edges(
     threshold : float
         In [0, 1]. Without a match the score is 0.
     rule : str
-        What makes a match good. `absolute`: a distance of at most `max_distance` bits; `relative`: a
-        distance below 3/4 of the largest of the pair's matches.
+        What makes a match good. `ratio`: a distance of at most 3/4 of that to the second nearest, on
+        both sides (Lowe 2004); `absolute`: of at most `max_distance` bits; `relative`: below 3/4 of
+        the largest distance of the pair's matches.
 
     Notes
     -----
@@ -222,7 +223,7 @@ def descriptor_matrix(
     descriptors: Ragged,
     others: Ragged | None = None,
     *,
-    rule: Literal["absolute", "relative"] = "absolute",
+    rule: Literal["ratio", "absolute", "relative"] = "ratio",
     max_distance: int = 40,
     n_threads: int = 0,
     backend: str = "auto",
@@ -313,8 +314,8 @@ def _descriptors(descriptors: Ragged | None, name: str) -> Any:
 
 
 def _match_rule(rule: str, max_distance: int) -> dict[str, Any]:
-    if rule not in ("absolute", "relative"):
-        raise UsageError(f"rule must be absolute or relative, got {rule!r}")
+    if rule not in ("ratio", "absolute", "relative"):
+        raise UsageError(f"rule must be ratio, absolute or relative, got {rule!r}")
     if not isinstance(max_distance, int) or not 0 <= max_distance <= 256:
         raise UsageError(f"max_distance must be a whole number from 0 to 256, got {max_distance}")
     return {"rule": rule, "max_distance": max_distance}

@@ -104,7 +104,7 @@ def run(
     hash_size : int
         Bits a side of the perceptual hash.
     orb_rule : str
-        What makes a match good: `absolute` or `relative`.
+        What makes a match good: `ratio`, `absolute` or `relative`.
     batch_folders : bool
         Whether to link the clusters of each batch into `batch_k/`.
     keep_features : bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -171,10 +171,8 @@ def _asked(
     if isinstance(images, str | os.PathLike):
         raise UsageError("images must be a sequence of arrays or paths, got one path; for a folder use run")
     chosen = create(method, threshold=threshold, **options)
-    at_own_size = chosen
-    if hasattr(chosen, "size") and options["size"] is None:
-        at_own_size = replace(chosen, size=None)
-    features = extract_images(images, chosen, engine, method_of_arrays=at_own_size, errors=errors)
+    of_arrays = chosen if options["size"] else chosen.at_own_size()
+    features = extract_images(images, chosen, engine, method_of_arrays=of_arrays, errors=errors)
     return _Asked(features, chosen, engine)
 
 

@@ -38,7 +38,7 @@ Edges: TypeAlias = NDArray[np.void]
 Matrix: TypeAlias = NDArray[np.float32]
 Scores: TypeAlias = NDArray[np.float64]
 Images: TypeAlias = NDArray[np.uint8] | Ragged
-Rule: TypeAlias = Literal["absolute", "relative"]
+Rule: TypeAlias = Literal["absolute", "relative", "ratio"]
 
 
 def _cap_isa(cap: str) -> None:
@@ -116,7 +116,7 @@ def descriptor_edges(
 ) -> Edges:
     """Return the pairs whose share of good cross-checked matches is above `threshold`."""
     sets = (_words(descriptors), _words(others))
-    return _core.descriptor_edges(*sets, relative=rule == "relative", max_distance=max_distance, **options)
+    return _core.descriptor_edges(*sets, rule=rule, max_distance=max_distance, **options)
 
 
 def descriptor_matrix(
@@ -124,7 +124,7 @@ def descriptor_matrix(
 ) -> Matrix:
     """Return the shares of good cross-checked matches of all pairs."""
     sets = (_words(descriptors), _words(others))
-    return _core.descriptor_matrix(*sets, relative=rule == "relative", max_distance=max_distance, **options)
+    return _core.descriptor_matrix(*sets, rule=rule, max_distance=max_distance, **options)
 
 
 def descriptor_scores(
@@ -132,7 +132,7 @@ def descriptor_scores(
 ) -> Scores:
     """Return the shares of good cross-checked matches of listed pairs."""
     sets = (_words(descriptors), _words(others))
-    return _core.descriptor_scores(*sets, relative=rule == "relative", max_distance=max_distance, **options)
+    return _core.descriptor_scores(*sets, rule=rule, max_distance=max_distance, **options)
 
 
 def _parts(images: Any) -> Any:

@@ -26,7 +26,7 @@ Matrix: TypeAlias = NDArray[np.float32]
 Scores: TypeAlias = NDArray[np.float64]
 Score: TypeAlias = Callable[[Any, Any], float]
 Progress: TypeAlias = Callable[[int], None] | None
-Rule: TypeAlias = Literal["absolute", "relative"]
+Rule: TypeAlias = Literal["absolute", "relative", "ratio"]
 
 SSIM_TOLERANCE = 1e-6
 TEMPLATE_TOLERANCE = 1e-5
@@ -206,15 +206,27 @@ def _match_share(rule: Rule, max_distance: int) -> Score:
     import cv2
 
     matcher = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True)
+    neighbours = cv2.BFMatcher(cv2.NORM_HAMMING)
+
+    def second_nearest(a: Any, b: Any) -> NDArray[np.int64]:
+        """Return the distance to the second nearest of b for each of a; -1 without one."""
+        pairs = neighbours.knnMatch(a, b, k=2)
+        return np.array([int(pair[1].distance) if len(pair) == 2 else -1 for pair in pairs])
 
     def share(a: NDArray[Any], b: NDArray[Any]) -> float:
         if not (len(a) and len(b)):
             return 0.0
-        matches = matcher.match(a.view(np.uint8), b.view(np.uint8))
+        a, b = a.view(np.uint8), b.view(np.uint8)
+        matches = matcher.match(a, b)
         distances = np.array([int(match.distance) for match in matches])
-        if not len(distances):
-            return 0.0
-        good = 4 * distances < 3 * distances.max() if rule == "relative" else distances <= max_distance
+        if rule == "absolute":
+            good = distances <= max_distance
+        elif rule == "relative":
+            good = 4 * distances < 3 * distances.max()
+        else:
+            from_a = second_nearest(a, b)[[match.queryIdx for match in matches]]
+            from_b = second_nearest(b, a)[[match.trainIdx for match in matches]]
+            good = 4 * distances <= 3 * np.minimum(from_a, from_b)
         return int(good.sum()) / len(distances)
 
     return share

@@ -62,6 +62,10 @@ class Classic(Method):
 
     kernel: ClassVar[str]
 
+    def at_own_size(self) -> Classic:
+        """Return this method for images taken as they are, without its default size."""
+        return self
+
     @property
     def kernel_options(self) -> Mapping[str, Any]:
         """What the kernel must know beside values and threshold."""
