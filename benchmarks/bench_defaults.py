@@ -297,27 +297,26 @@ class LocalMaxima(MinHash):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizedOrb(Orb):
-    """ORB of images whose longest side is brought into a range; too few descriptors: featureless."""
+    """ORB of images whose longest side is brought into a range."""
 
     sides: tuple[int, int] = (1, 1 << 15)
-    least: int = 20
+    longest_side: int | None = None
     max_distance: int = MAX_DISTANCE
 
     @property
     def kernel_options(self) -> Mapping[str, Any]:
         """The rule that makes a match good."""
-        return {"rule": self.rule, "max_distance": self.max_distance}
+        return {"rule": self.orb_rule, "max_distance": self.max_distance}
 
     def extract(self, grey: NDArray[np.uint8], engine: Engine) -> NDArray[np.uint8] | None:
-        """Return the descriptors (n, 32), or None if they are too few to tell images apart."""
+        """Return the descriptors (n, 32), or None if they are too few."""
         side = max(grey.shape)
         factor = min(max(side, self.sides[0]), self.sides[1]) / side
         image = grey
         if factor != 1:
             height, width = (max(1, round(length * factor)) for length in grey.shape)
             image = np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-        descriptors = Orb.extract(self, image, engine)
-        return None if descriptors is None or len(descriptors) < self.least else descriptors
+        return Orb.extract(self, image, engine)
 
 
 def square(side: int) -> tuple[int, int]:
@@ -359,7 +358,7 @@ def orb_candidates() -> list[Candidate]:
     return [
         Candidate(
             f"{size}, {rule}{f' {bits}' if rule == 'absolute' else ''}",
-            SizedOrb(sides=sizes[size], rule=rule, max_distance=bits, threshold=0.02),
+            SizedOrb(sides=sizes[size], orb_rule=rule, max_distance=bits, threshold=0.02),
             0.005,
         )
         for size, rule, bits in variants

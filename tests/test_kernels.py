@@ -55,7 +55,7 @@ CASES = [
     *(Case("signature", (n_slots,), CODE_COUNTS) for n_slots in (1, 3, 128)),
     *(
         Case("descriptor", (), SET_COUNTS, (("rule", rule), ("max_distance", most)))
-        for rule, most in (("absolute", 40), ("absolute", 0), ("relative", 40))
+        for rule, most in (("ratio", 40), ("absolute", 40), ("absolute", 0), ("relative", 40))
     ),
 ]
 ALL_CASES = pytest.mark.parametrize("case", CASES, ids=str)
@@ -128,7 +128,14 @@ def matched_share(a: np.ndarray, b: np.ndarray, rule: str, max_distance: int) ->
         return 0.0
     if rule == "absolute":
         return sum(d <= max_distance for d in distances) / len(distances)
-    return sum(d < 0.75 * max(distances) for d in distances) / len(distances)
+    if rule == "relative":
+        return sum(d < 0.75 * max(distances) for d in distances) / len(distances)
+    if min(len(a), len(b)) < 2:
+        return 0.0
+    table = (np.unpackbits(a, axis=1)[:, None] != np.unpackbits(b, axis=1)).sum(axis=2)
+    from_a, from_b = np.sort(table, axis=1)[:, 1], np.sort(table, axis=0)[1]
+    seconds = [min(from_a[match.queryIdx], from_b[match.trainIdx]) for match in matches]
+    return sum(d <= 0.75 * second for d, second in zip(distances, seconds, strict=True)) / len(distances)
 
 
 def define(case: Case, values: Any) -> np.ndarray:
@@ -521,7 +528,7 @@ def test_descriptor_matches_are_those_of_opencv(data: st.DataObject) -> None:
     pool[5, 1:9] = 255
     sets = [pool[data.draw(few)].reshape(-1, 32) for _ in range(2)]
     ragged = Ragged.from_arrays(sets, empty=np.empty((0, 32), np.uint8))
-    for rule, most in (("absolute", 0), ("absolute", 2), ("relative", 0)):
+    for rule, most in (("ratio", 0), ("absolute", 0), ("absolute", 2), ("relative", 0)):
         wanted = matched_share(*sets, rule, most)
         got = kernels.descriptor_matrix(ragged, rule=rule, max_distance=most, backend="cpp")
         assert got[0, 1] == got[1, 0] == np.float32(wanted)
@@ -542,7 +549,7 @@ def test_orb_descriptors_of_photos_match_as_in_opencv(engine: Engine, photos: li
     noisy = [cv2.GaussianBlur(photo, (3, 3), 0) for photo in photos[:3]]
     sets = [orb.detectAndCompute(photo, None)[1] for photo in [*photos[:4], *noisy]]
     ragged = Ragged.from_arrays(sets, empty=np.empty((0, 32), np.uint8))
-    for rule in ("absolute", "relative"):
+    for rule in ("ratio", "absolute", "relative"):
         got = engine.edges("descriptor", ragged, threshold=-1.0, rule=rule, max_distance=40)
         wanted = [matched_share(sets[e["i"]], sets[e["j"]], rule, 40) for e in got]
         np.testing.assert_array_equal(got["score"], wanted)
@@ -631,7 +638,7 @@ def test_wrong_descriptors_are_usage_errors() -> None:
             kernels.descriptor_edges(bad, threshold=0.5)
     with pytest.raises(UsageError, match="others must be Ragged, got ndarray"):
         kernels.descriptor_edges(DESCRIPTORS, values, threshold=0.5)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="rule must be absolute or relative, got 'near'"):
+    with pytest.raises(UsageError, match="rule must be ratio, absolute or relative, got 'near'"):
         kernels.descriptor_edges(DESCRIPTORS, threshold=0.5, rule="near")  # type: ignore[arg-type]
     for max_distance in (-1, 257, 3.5):
         with pytest.raises(UsageError, match="max_distance must be a whole number from 0 to 256"):
@@ -799,7 +806,7 @@ ZEROS = np.zeros(3, np.int32)
 )
 def test_core_refuses_wrong_input(function: str, arguments: list[Any], options: dict[str, Any]) -> None:
     if function.startswith("descriptor"):
-        options = {**options, "relative": False}
+        options = {**options, "rule": "absolute"}
     with pytest.raises((ValueError, TypeError)):
         getattr(_core, function)(*arguments, **options)
 
@@ -807,7 +814,7 @@ def test_core_refuses_wrong_input(function: str, arguments: list[Any], options: 
 @pytest.mark.parametrize("offsets", [[0, 8, 6], [0, 4, 2, 6]])
 def test_core_names_offsets_that_fall(offsets: list[int]) -> None:
     falling = np.array(offsets, np.int64)
-    options = {"threshold": 0.5, "relative": False, "max_distance": 40}
+    options = {"threshold": 0.5, "rule": "absolute", "max_distance": 40}
     with pytest.raises(ValueError, match="offsets must never fall"):
         _core.descriptor_edges((WORDS, falling), **options)
     with pytest.raises(ValueError, match="offsets must never fall"):
@@ -877,7 +884,7 @@ JOINS = {  # minutes of work, run in a process of its own
     "ssim": "_core.ssim_edges(rng.integers(0, 256, (8000, 64, 64), np.uint8), threshold=0.9, **o)",
     "template": "_core.template_edges(rng.integers(0, 256, (20_000, 64, 64), np.uint8), threshold=0.99, **o)",
     "descriptor": "_core.descriptor_edges((rng.integers(0, 2**64, (1_000_000, 4), dtype=np.uint64), "
-    "np.arange(2001) * 500), threshold=0.9, relative=False, max_distance=40, **o)",
+    "np.arange(2001) * 500), threshold=0.9, rule='ratio', max_distance=40, **o)",
     "scores": "_core.ssim_scores(rng.integers(0, 256, (9, 64, 64), dtype=np.uint8), "
     "i=np.zeros(2_000_000, np.int32), j=np.ones(2_000_000, np.int32), **o)",
 }

@@ -172,20 +172,26 @@ constexpr std::size_t lane_groups = 32 / byte_lanes;  // of a block of 32 rows
 // The two least distances seen, lane by lane, and where the least came from (first wins).
 struct Least {
   alignas(32) std::uint8_t best[32], second[32], low[32], high[32];
-
-  void clear() {
-    for (std::size_t l = 0; l < 32; ++l) best[l] = second[l] = 255, low[l] = high[l] = 0;
-  }
-  void see(std::size_t lane, Bytes distance, Bytes from_low, Bytes from_high) {
-    const Bytes old = load(best + lane);
-    const Bytes now = lower(old, distance);
-    const Bytes keep = equal(now, old);
-    store(second + lane, lower(load(second + lane), higher(old, distance)));
-    store(best + lane, now);
-    store(low + lane, choose(keep, load(low + lane), from_low));
-    store(high + lane, choose(keep, load(high + lane), from_high));
-  }
 };
+
+static void clear(Least& least) {
+  for (std::size_t l = 0; l < 32; ++l) {
+    least.best[l] = least.second[l] = 255;
+    least.low[l] = least.high[l] = 0;
+  }
+}
+
+static inline void see(Least& least, std::size_t lane, Bytes distance, std::size_t from) {
+  const Bytes old = load(least.best + lane);
+  const Bytes now = lower(old, distance);
+  const Bytes keep = equal(now, old);
+  const Bytes from_low = fill(static_cast<int>(from & 255));
+  const Bytes from_high = fill(static_cast<int>(from >> 8));
+  store(least.second + lane, lower(load(least.second + lane), higher(old, distance)));
+  store(least.best + lane, now);
+  store(least.low + lane, choose(keep, load(least.low + lane), from_low));
+  store(least.high + lane, choose(keep, load(least.high + lane), from_high));
+}
 
 // Adds the distances of four rows of a to one lane group of a block of b. Bytes saturate at 255.
 static inline void add_planes(const std::uint8_t (*tables)[4][16], const std::uint8_t* plane,
@@ -232,7 +238,7 @@ static bool descriptor_pair_fast(const std::uint64_t* a, std::size_t n_a,
   const std::size_t n_blocks = (n_b + 31) / 32;
   alignas(32) std::uint8_t beyond[32];  // 255 where the last block has no row
   for (std::size_t l = 0; l < 32; ++l) beyond[l] = (n_blocks - 1) * 32 + l < n_b ? 0 : 255;
-  for (std::size_t block = 0; block < n_blocks; ++block) columns[block].clear();
+  for (std::size_t block = 0; block < n_blocks; ++block) clear(columns[block]);
   for (std::size_t first = 0; first < n_a; first += 4) {
     const std::size_t n_rows = n_a - first < 4 ? n_a - first : 4;
     alignas(16) std::uint8_t tables[64][4][16];
@@ -242,7 +248,7 @@ static bool descriptor_pair_fast(const std::uint64_t* a, std::size_t n_a,
         __builtin_memcpy(tables[n][k], nibble_distance[row[n / 16] >> (n % 16 * 4) & 15], 16);
     }
     Least rows[4];
-    for (Least& row : rows) row.clear();
+    for (Least& row : rows) clear(row);
     for (std::size_t block = 0; block < n_blocks; ++block)
       for (std::size_t group = 0; group < lane_groups; ++group) {
         const std::size_t lane = group * byte_lanes;
@@ -250,10 +256,8 @@ static bool descriptor_pair_fast(const std::uint64_t* a, std::size_t n_a,
         add_planes(tables, planes + block * 64 * 32 + lane, distance);
         for (std::size_t k = 0; k < n_rows; ++k) {
           if (block + 1 == n_blocks) distance[k] = either(distance[k], load(beyond + lane));
-          rows[k].see(lane, distance[k], fill(static_cast<int>(block & 255)),
-                      fill(static_cast<int>(block >> 8)));
-          columns[block].see(lane, distance[k], fill(static_cast<int>((first + k) & 255)),
-                             fill(static_cast<int>((first + k) >> 8)));
+          see(rows[k], lane, distance[k], block);
+          see(columns[block], lane, distance[k], first + k);
         }
       }
     for (std::size_t k = 0; k < n_rows; ++k)

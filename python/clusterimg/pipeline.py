@@ -200,8 +200,8 @@ def _job(asked: Mapping[str, Any]) -> _Job:
         raise UsageError(f"merge must be one of {', '.join(merging.MERGES)}, got {asked['merge']!r}")
     if asked["batch_size"] is not None and asked["batch_size"] < 1:
         raise UsageError(f"batch_size must be 1 or more, got {asked['batch_size']}")
-    options = {name: asked[name] for name in ("threshold", "size", "scale", "hash_size")}
-    method = create(asked["method"], **options, rule=asked["orb_rule"])
+    options = {name: asked[name] for name in ("threshold", "size", "scale", "hash_size", "orb_rule")}
+    method = create(asked["method"], **options)
     memory = parse_memory(asked["memory"])
     source = Path(asked["folder"])
     beside = source.resolve().with_name(f"{source.resolve().name}_clustered")

@@ -76,7 +76,7 @@ def similarity_matrix(
     under `ssim`, neither fits inside the other under `tm`. Equal images score 1. Parameters as for
     `extract`; `images` may be features.
     """
-    options = {"size": size, "scale": scale, "hash_size": hash_size, "rule": orb_rule}
+    options = {"size": size, "scale": scale, "hash_size": hash_size, "orb_rule": orb_rule}
     asked = _asked(images, method, options, None, backend, n_threads, errors)
     features, chosen = asked.features, asked.method
     matrix = np.full((len(features), len(features)), -np.inf, np.float32)
@@ -109,7 +109,7 @@ def similar_pairs(
     Without a threshold the method's default holds. Other parameters as for `extract`; `images` may be
     features.
     """
-    options = {"size": size, "scale": scale, "hash_size": hash_size, "rule": orb_rule}
+    options = {"size": size, "scale": scale, "hash_size": hash_size, "orb_rule": orb_rule}
     asked = _asked(images, method, options, threshold, backend, n_threads, errors)
     features = asked.features
     first = features.first_copies()
@@ -136,7 +136,7 @@ def cluster(
 
     Clusters are the connected components of the similar pairs. Parameters as for `similar_pairs`.
     """
-    options = {"size": size, "scale": scale, "hash_size": hash_size, "rule": orb_rule}
+    options = {"size": size, "scale": scale, "hash_size": hash_size, "orb_rule": orb_rule}
     asked = _asked(images, method, options, threshold, backend, n_threads, errors)
     labels, _ = asked.method.cluster(asked.features, asked.engine)
     return labels
@@ -166,7 +166,7 @@ def _asked(
         made_so = {name: options[name] for name in ("size", "scale", "hash_size") if options[name]}
         if made_so:
             raise UsageError(f"features are made already: give {', '.join(made_so)} to extract")
-        chosen = create(images.method, threshold=threshold, rule=options.get("rule"))
+        chosen = create(images.method, threshold=threshold, orb_rule=options.get("orb_rule"))
         return _Asked(images, chosen, engine)
     if isinstance(images, str | os.PathLike):
         raise UsageError("images must be a sequence of arrays or paths, got one path; for a folder use run")

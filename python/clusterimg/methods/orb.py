@@ -32,7 +32,7 @@ SMALLEST_SIDE = 63
 class Orb(Classic):
     """Share of good matches of ORB descriptors (Rublee et al. 2011), in [0, 1].
 
-    Matches are those of `cv2.BFMatcher(NORM_HAMMING, crossCheck=True)`. Under `rule` "ratio" a match
+    Matches are those of `cv2.BFMatcher(NORM_HAMMING, crossCheck=True)`. Under `orb_rule` "ratio" a match
     is good at 3/4 or less of the distance to the second nearest on both sides (Lowe 2004), under
     "absolute" at a distance of at most 40 of 256 bits, under "relative" below 3/4 of the largest
     distance of the pair's matches (two equal images then score 0). Descriptors are taken at `size`,
@@ -47,15 +47,15 @@ class Orb(Classic):
     name: ClassVar[str] = "orb"
     kernel: ClassVar[str] = "descriptor"
     threshold: float = 0.3
-    rule: str = "ratio"
+    orb_rule: str = "ratio"
     size: tuple[int, int] | None = None
     scale: float | None = None
     longest_side: int | None = LONGEST_SIDE
 
     def __post_init__(self) -> None:
         check_size(self.size, self.scale)
-        if self.rule not in RULES:
-            raise UsageError(f"orb_rule must be one of {', '.join(RULES)}, got {self.rule!r}")
+        if self.orb_rule not in RULES:
+            raise UsageError(f"orb_rule must be one of {', '.join(RULES)}, got {self.orb_rule!r}")
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -70,7 +70,7 @@ class Orb(Classic):
     @property
     def kernel_options(self) -> Mapping[str, Any]:
         """The rule that makes a match good."""
-        return {"rule": self.rule, "max_distance": MAX_DISTANCE}
+        return {"rule": self.orb_rule, "max_distance": MAX_DISTANCE}
 
     @property
     def item_bytes(self) -> int:
