@@ -238,6 +238,7 @@ def test_strict_raises_after_the_run_is_complete(folder: Path) -> None:
     [
         ({"method": "sift"}, "method must be one of"),
         ({"threshold": float("nan")}, "finite"),
+        ({"threshold": 10}, "threshold must be below 1, the highest score there is, got 10"),
         ({"merge": "maybe"}, "merge must be one of"),
         ({"transfer": "teleport"}, "transfer must be one of"),
         ({"batch_size": 0}, "batch_size must be 1 or more"),

@@ -202,6 +202,8 @@ def _job(asked: Mapping[str, Any]) -> _Job:
         raise UsageError(f"batch_size must be 1 or more, got {asked['batch_size']}")
     options = {name: asked[name] for name in ("threshold", "size", "scale", "hash_size", "orb_rule")}
     method = create(asked["method"], **options)
+    if method.threshold >= 1:
+        raise UsageError(f"threshold must be below 1, the highest score there is, got {method.threshold:g}")
     memory = parse_memory(asked["memory"])
     source = Path(asked["folder"])
     beside = source.resolve().with_name(f"{source.resolve().name}_clustered")
