@@ -185,7 +185,10 @@ def memory(data: Path, *, n_images: int = 10_000) -> Iterator[str]:
             image = np.clip(image + rng.normal(0, 2, image.shape), 0, 255).astype(np.uint8)
             cv2.imwrite(str(folder / f"{k:05}.jpg"), image)
         out = Path(temporary) / "result"
-        spent = clusterimg("run", folder, "--out", out, "--method", "ssim", "--transfer", "none", "--json")
+        spent = clusterimg(
+            *("run", folder, "--out", out, "--method", "ssim", "--size", "64x64"),
+            *("--transfer", "none", "--json"),
+        )
         summary = json.loads(spent.stdout)
     width, height = summary["method_parameters"]["size"]
     features = n_images * width * height / 2**20

@@ -720,6 +720,13 @@ def test_layout_of_arrays_plays_no_part(kernel: str, what: str) -> None:
         np.testing.assert_array_equal(call(kernel, what, values, plain), call(kernel, what, plain, plain))
 
 
+def test_bytes_of_descriptors_may_begin_anywhere() -> None:
+    plain = DESCRIPTORS.values
+    shifted = np.frombuffer(b"x" + plain.tobytes(), np.uint8)[1:].reshape(plain.shape)
+    got = kernels.descriptor_edges(Ragged(shifted, DESCRIPTORS.offsets), threshold=-1.0)
+    np.testing.assert_array_equal(got, kernels.descriptor_edges(DESCRIPTORS, threshold=-1.0))
+
+
 @pytest.mark.parametrize("backend", ["cpp", "reference"])
 @pytest.mark.parametrize("what", ["edges", "matrix"])
 def test_inputs_are_read_only(backend: str, what: str) -> None:

@@ -47,15 +47,15 @@ class Ragged:
     shapes: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
-        values = np.ascontiguousarray(self.values)
-        offsets = np.ascontiguousarray(self.offsets, np.int64)
+        values = np.require(self.values, requirements=["C_CONTIGUOUS", "ALIGNED"])
+        offsets = np.require(self.offsets, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
         rises = offsets.ndim == 1 and len(offsets) and offsets[0] == 0 and (np.diff(offsets) >= 0).all()
         if not rises or offsets[-1] != len(values):
             raise UsageError(f"offsets must rise from 0 to the number of rows {len(values)}, got {offsets}")
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "offsets", offsets)
         if self.shapes is not None:
-            shapes = np.ascontiguousarray(self.shapes, np.int32)
+            shapes = np.require(self.shapes, np.int32, ["C_CONTIGUOUS", "ALIGNED"])
             if shapes.shape != (len(offsets) - 1, 2) or (shapes.prod(axis=1) != np.diff(offsets)).any():
                 raise UsageError("shapes must give the height and width of each image of a Ragged")
             object.__setattr__(self, "shapes", shapes)

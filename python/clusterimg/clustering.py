@@ -30,7 +30,7 @@ def components(edges: ArrayLike, n_images: int, *, backend: str = "auto") -> NDA
     """
     if n_images < 0:
         raise UsageError(f"n_images must be 0 or more, got {n_images}")
-    array = np.ascontiguousarray(edges)
+    array = np.require(edges, requirements=["C_CONTIGUOUS", "ALIGNED"])
     if array.dtype != EDGE_DTYPE or array.ndim != 1:
         raise UsageError(f"edges must be one-dimensional {EDGE_DTYPE}, got {array.dtype} {array.shape}")
     if len(array):

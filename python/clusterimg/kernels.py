@@ -275,7 +275,7 @@ def _array(values: ArrayLike, name: str, dtype: Any, ndim: int, shape: str) -> N
         raise UsageError(f"{name} must be {np.dtype(dtype).name}, got {array.dtype}")
     if array.ndim != ndim:
         raise UsageError(f"{name} must have shape {shape}, got {array.shape}")
-    return np.ascontiguousarray(array)
+    return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED"])
 
 
 def _rows(values: ArrayLike | None, name: str, dtype: Any) -> Any:

@@ -141,4 +141,7 @@ def _parts(images: Any) -> Any:
 
 def _words(descriptors: Any) -> Any:
     """Return bytes (total, 32) seen as 64-bit words (total, 4), with the offsets."""
-    return None if descriptors is None else (descriptors.values.view(np.uint64), descriptors.offsets)
+    if descriptors is None:
+        return None
+    words = descriptors.values.view(np.uint64)  # bytes may begin anywhere, words may not
+    return np.require(words, requirements=["ALIGNED"]), descriptors.offsets
