@@ -184,6 +184,18 @@ def test_copies_of_a_blank_page_cluster_under_every_method(tmp_path: Path, metho
     )
 
 
+def test_nearly_constant_images_are_featureless_under_imagehash(tmp_path: Path) -> None:
+    flat = np.full((150, 200), 30, np.uint8)
+    images = {f"frame_{k}.png": noisy(flat, k, 0.4) for k in range(3)}
+    result = ci.run(save(tmp_path / "frames", images | {"copy.png": images["frame_0.png"]}))
+    assert partition(result.files, result.labels) == {
+        frozenset({"copy.png", "frame_0.png"}),
+        frozenset({"frame_1.png"}),
+        frozenset({"frame_2.png"}),
+    }
+    assert len(result.summary["featureless"]) == 4
+
+
 def test_same_names_in_subfolders_do_not_overwrite_each_other(tmp_path: Path) -> None:
     x = picture(5)
     images = {"a/x.png": x, "b/x.png": noisy(x, 1), "c/x.png": noisy(x, 2), "x.png": picture(6)}

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["ImageHash"]
 
 HIGHFREQ_FACTOR = 4
+NEARLY_CONSTANT = 1.0
+"""Below this standard deviation, in grey levels, the bits tell of rounding and noise only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,8 @@ class ImageHash(Classic):
 
     A bit says whether a low coefficient of the DCT of the image, shrunk to `4 * hash_size` pixels a
     side, is above their median. Within 1e-9 of the largest coefficient of the median that would be
-    rounding noise: the bit is 0 there. An image with more than a quarter of such bits is featureless.
+    rounding noise: the bit is 0 there. An image with more than a quarter of such bits, or nearly
+    constant (a standard deviation below one grey level), is featureless.
 
     Defaults by benchmarks/bench_defaults.py, with distractors: mean F1 on held-out halves of
     copies_dev .83 at a hash_size of 16, .79 at 8, .77 at 32; .69 is .01 above the least threshold
@@ -53,7 +56,11 @@ class ImageHash(Classic):
         return self.hash_size**2 // 8
 
     def extract(self, grey: NDArray[np.uint8], engine: Engine) -> NDArray[np.uint64] | None:
-        """Return the bits in 64-bit words, row by row, low bit first; None if most would be noise."""
+        """Return the bits in 64-bit words, row by row, low bit first; None if they would be noise."""
+        import cv2
+
+        if float(cv2.meanStdDev(grey)[1][0, 0]) < NEARLY_CONSTANT:
+            return None
         codes, ties = engine.phash(grey, hash_size=self.hash_size, highfreq_factor=HIGHFREQ_FACTOR)
         return codes if ties <= self.hash_size**2 // 4 else None
 
