@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,11 @@ import pytest
 
 from clusterimg import _core
 from clusterimg.backends import Engine, reference, select
+
+# A shell that starts us in the background has Ctrl-C ignored, and so would every process of ours.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 THREADS = (1, 2, 5)
 NO_REFERENCE = reference.why_unavailable()
