@@ -9,7 +9,7 @@
 //
 //   a (n_a, 4), b (n_b, 4)      row-major words; fewer than 2^20 rows
 //   planes                      the rows of b in blocks of 32, nibble by nibble: (blocks, 64, 32)
-//   scratch                     see descriptor_scratch
+//   scratch                     descriptor_scratch_words words (kernels.hpp)
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -58,7 +58,7 @@ static MatchCount count_matches(Nearest of_a, std::size_t n_a, Nearest of_b, Mat
   return count;
 }
 
-// Any distances, any numbers of rows. `no_second`, below every distance, where there is none.
+// Any distances, any numbers of rows. Where there is no second nearest its distance is 0.
 static MatchCount descriptor_pair_plain(const std::uint64_t* a, std::size_t n_a,
                                         const std::uint64_t* b, std::size_t n_b, MatchRule rule,
                                         Nearest of_a, Nearest of_b) {

@@ -24,7 +24,6 @@ class Store:
         """Keep the features of a batch, and its edges if the method has them."""
         self._recent = (batch, features)
         values = features.values
-        ragged = isinstance(values, Ragged)
         arrays = {
             "values": values.values if isinstance(values, Ragged) else values,
             "shapes": features.shapes,
@@ -33,7 +32,7 @@ class Store:
             "digests": features.digests,
             "about": np.array(json.dumps({"method": features.method, "params": dict(features.params)})),
         }
-        if isinstance(values, Ragged) and ragged:
+        if isinstance(values, Ragged):
             arrays["offsets"] = values.offsets
             if values.shapes is not None:
                 arrays["value_shapes"] = values.shapes

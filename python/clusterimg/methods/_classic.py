@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from ..backends import Engine  # for the types only: a method is handed its engine
 
-__all__ = ["Classic", "Method", "at_size", "check_size"]
+__all__ = ["Classic", "Method", "OfPixels", "at_size", "check_size"]
 
 Grey = NDArray[np.uint8]
 Edges = NDArray[np.void]
@@ -166,14 +167,36 @@ def at_size(grey: Grey, size: tuple[int, int] | None, scale: float | None = None
     return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
-def collect_images(values: Sequence[NDArray[Any] | None]) -> NDArray[np.uint8] | Ragged:
-    """Return images of one size stacked (n, h, w), images of several sizes as `Ragged`.
+class OfPixels(Classic):
+    """A classic method whose feature is the image itself, at a common size or its own."""
 
-    Where there is none, a black image holds the place; it is featureless and never compared.
-    """
-    shapes = {value.shape for value in values if value is not None}
-    if len(shapes) == 1:
-        blank = np.zeros(shapes.pop(), np.uint8)
-        return np.stack([blank if value is None else value for value in values])
-    blank = np.zeros((1, 1), np.uint8)
-    return Ragged.from_images([blank if value is None else value for value in values])
+    __slots__ = ()
+
+    size: tuple[int, int] | None
+    scale: float | None
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The common size: width and height, or the scale."""
+        return {"size": self.size, "scale": self.scale}
+
+    @property
+    def item_bytes(self) -> int:
+        """Pixels of the common size; half a megabyte where images keep their own."""
+        return self.size[0] * self.size[1] if self.size else 1 << 19
+
+    def at_own_size(self) -> OfPixels:
+        """Return this method for images taken as they are."""
+        return replace(self, size=None)  # type: ignore[type-var]
+
+    def collect(self, values: Sequence[NDArray[Any] | None]) -> NDArray[np.uint8] | Ragged:
+        """Return the images stacked (n, h, w), or ragged where sizes differ.
+
+        Where there is none, a black image holds the place; it is featureless and never compared.
+        """
+        shapes = {value.shape for value in values if value is not None}
+        if len(shapes) == 1:
+            blank = np.zeros(shapes.pop(), np.uint8)
+            return np.stack([blank if value is None else value for value in values])
+        blank = np.zeros((1, 1), np.uint8)
+        return Ragged.from_images([blank if value is None else value for value in values])

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._types import Ragged
 from ..errors import ImageError
-from ._classic import Classic, at_size, check_size, collect_images
+from ._classic import OfPixels, at_size, check_size
 
 if TYPE_CHECKING:
     from ..backends import Engine
@@ -20,7 +18,7 @@ __all__ = ["Ssim"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ssim(Classic):
+class Ssim(OfPixels):
     """Mean SSIM (Wang, Bovik, Sheikh and Simoncelli 2004). Score in [-1, 1], 1 for equal images.
 
     7 x 7 uniform window, sample covariance, K1 0.01, K2 0.03, data range 255: scikit-image's
@@ -40,20 +38,6 @@ class Ssim(Classic):
     def __post_init__(self) -> None:
         check_size(self.size, self.scale, least=7)
 
-    @property
-    def params(self) -> Mapping[str, Any]:
-        """The common size: width and height, or the scale."""
-        return {"size": self.size, "scale": self.scale}
-
-    @property
-    def item_bytes(self) -> int:
-        """Pixels of the common size; half a megabyte where images keep their own."""
-        return self.size[0] * self.size[1] if self.size else 1 << 19
-
-    def at_own_size(self) -> Ssim:
-        """Return this method for images taken as they are."""
-        return replace(self, size=None)
-
     def extract(self, grey: NDArray[np.uint8], engine: Engine) -> NDArray[np.uint8]:
         """Return the image at the common size."""
         image = at_size(grey, self.size, self.scale)
@@ -61,7 +45,3 @@ class Ssim(Classic):
             height, width = image.shape
             raise ImageError(f"{width}x{height} pixels are fewer than the 7x7 window of SSIM")
         return image
-
-    def collect(self, values: Sequence[NDArray[Any] | None]) -> NDArray[np.uint8] | Ragged:
-        """Return the images stacked, or ragged where sizes differ."""
-        return collect_images(values)

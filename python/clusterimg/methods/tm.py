@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._types import Ragged
-from ._classic import Classic, at_size, check_size, collect_images
+from ._classic import OfPixels, at_size, check_size
 
 if TYPE_CHECKING:
     from ..backends import Engine
@@ -19,7 +17,7 @@ __all__ = ["Tm"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tm(Classic):
+class Tm(OfPixels):
     """1 - min of OpenCV's TM_SQDIFF_NORMED over all positions. Score in [0, 1], 1 for equal images.
 
     Within 1e-5 of `cv2.matchTemplate`, but at a position where the norm is 0 the error is 0 if patch
@@ -39,24 +37,6 @@ class Tm(Classic):
     def __post_init__(self) -> None:
         check_size(self.size, self.scale)
 
-    @property
-    def params(self) -> Mapping[str, Any]:
-        """The common size: width and height, or the scale."""
-        return {"size": self.size, "scale": self.scale}
-
-    @property
-    def item_bytes(self) -> int:
-        """Pixels of the common size; half a megabyte where images keep their own."""
-        return self.size[0] * self.size[1] if self.size else 1 << 19
-
-    def at_own_size(self) -> Tm:
-        """Return this method for images taken as they are."""
-        return replace(self, size=None)
-
     def extract(self, grey: NDArray[np.uint8], engine: Engine) -> NDArray[np.uint8]:
         """Return the image at the common size."""
         return at_size(grey, self.size, self.scale)
-
-    def collect(self, values: Sequence[NDArray[Any] | None]) -> NDArray[np.uint8] | Ragged:
-        """Return the images stacked, or ragged where sizes differ."""
-        return collect_images(values)
