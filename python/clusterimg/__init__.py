@@ -28,8 +28,10 @@ if TYPE_CHECKING:
         UsageError,
     )
     from .evaluation import evaluate
+    from .joining import merge
     from .pipeline import Result, run
     from .similarity import cluster, extract, similar_pairs, similarity_matrix
+    from .undoing import Undone, undo
 
 __all__ = [
     "EDGE_DTYPE",
@@ -42,6 +44,7 @@ __all__ = [
     "Ragged",
     "Result",
     "ResultError",
+    "Undone",
     "UsageError",
     "__version__",
     "cluster",
@@ -49,9 +52,11 @@ __all__ = [
     "evaluate",
     "extract",
     "kernels",
+    "merge",
     "run",
     "similar_pairs",
     "similarity_matrix",
+    "undo",
 ]
 
 __version__ = "0.1.0"
@@ -61,8 +66,10 @@ _HOMES = {
     "clustering": ("components",),
     "errors": tuple(name for name in __all__ if name.endswith(("Error", "Unavailable", "Extra", "Skipped"))),
     "evaluation": ("evaluate",),
+    "joining": ("merge",),
     "pipeline": ("Result", "run"),
     "similarity": ("cluster", "extract", "similar_pairs", "similarity_matrix"),
+    "undoing": ("Undone", "undo"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -5,19 +5,29 @@ from __future__ import annotations
 import errno
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ._names import escape_name
 from .errors import ResultError
 
 __all__ = [
-    "HAND_OVER",
+    "NO_LINKS",
     "TEMPORARY",
     "can_link_inside",
+    "copy",
+    "copy_facts",
+    "hardlink",
     "link_inside",
+    "relative_link",
     "replacing",
+    "stamps",
+    "symlink",
+    "why_changed",
     "why_unreadable",
     "write_error",
 ]
@@ -34,7 +44,8 @@ _ADVICE = {
     errno.ENAMETOOLONG: "the path is too long for this file system: choose a shorter --out",
 }
 
-_NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
+"""What a file system says that has no links, or not for this user or this file."""
 
 
 def write_error(path: Path, error: OSError) -> ResultError:
@@ -62,33 +73,29 @@ def replacing(target: Path) -> Iterator[Path]:
         raise
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy(source: Path, target: Path) -> None:
     """Copy the content, time and mode; of a link, those of the file it leads to."""
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
-        # FAT and some network disks keep no modes: no reason to refuse the copy.
-        with suppress(PermissionError):
-            shutil.copystat(source, temporary)
+        copy_facts(source, temporary)
 
 
-def _hardlink(source: Path, target: Path) -> None:
+def copy_facts(source: Path, target: Path) -> None:
+    """Give `target` the time, mode and attributes of `source`, as far as its file system keeps them."""
+    with suppress(PermissionError):  # FAT and some network disks keep no modes: no reason to refuse
+        shutil.copystat(source, target)
+
+
+def hardlink(source: Path, target: Path) -> None:
     """Link the file itself, also where the source is a symbolic link to it."""
     with replacing(target) as temporary:
         temporary.hardlink_to(source.resolve(strict=True))
 
 
-def _symlink(source: Path, target: Path) -> None:
+def symlink(source: Path, target: Path) -> None:
     """Link to the absolute path of the file itself, so that the link survives a move of the result."""
     with replacing(target) as temporary:
         temporary.symlink_to(source.resolve(strict=True))
-
-
-HAND_OVER: Mapping[str, Callable[[Path, Path], None]] = {
-    "copy": _copy,
-    "hardlink": _hardlink,
-    "symlink": _symlink,
-}
-"""For each transfer, the function `(source, target)` that does it."""
 
 
 def link_inside(out: Path, source: str, target: str) -> None:
@@ -98,9 +105,14 @@ def link_inside(out: Path, source: str, target: str) -> None:
     """
     with replacing(out / target) as temporary:
         try:
-            temporary.symlink_to("../" * target.count("/") + source)
+            temporary.symlink_to(relative_link(source, target))
         except (OSError, NotImplementedError):
             temporary.hardlink_to(out / source)
+
+
+def relative_link(source: str, target: str) -> str:
+    """Return what the symbolic link `target` holds to lead to `source`, both relative to one folder."""
+    return "../" * target.count("/") + source
 
 
 def can_link_inside(out: Path, source: str, target: str) -> bool:
@@ -109,10 +121,20 @@ def can_link_inside(out: Path, source: str, target: str) -> bool:
         link_inside(out, source, target)
         (out / target).unlink()
     except OSError as error:
-        if error.errno in _NO_LINKS:
+        if error.errno in NO_LINKS:
             return False
         raise
     return True
+
+
+def stamps(folder: Path, files: Sequence[str]) -> NDArray[np.int64]:
+    """Return size and mtime_ns of each file, (n, 2) int64; -1 for one that has vanished."""
+    found = np.full((len(files), 2), -1, np.int64)
+    for k, file in enumerate(files):
+        with suppress(OSError, ValueError):  # ValueError: a null character in the name
+            status = Path(folder, file).stat()
+            found[k] = status.st_size, status.st_mtime_ns
+    return found
 
 
 def why_unreadable(source: Path) -> str | None:
@@ -128,3 +150,17 @@ def why_unreadable(source: Path) -> str | None:
     except OSError as error:
         return f"can't be read: {error.strerror or error}"
     return None
+
+
+def why_changed(source: Path, size: int, mtime_ns: int) -> str | None:
+    """Return why `source` is not the file that was listed, or None if size and time are still the same."""
+    try:
+        status = source.stat()
+    except FileNotFoundError:
+        return "vanished before it could be handed over"
+    except OSError as error:
+        return f"can't be read: {error.strerror or error}"
+    if not stat.S_ISREG(status.st_mode):
+        return "is no longer a file"
+    same = (status.st_size, status.st_mtime_ns) == (size, mtime_ns)
+    return None if same else "changed while the run was at work"

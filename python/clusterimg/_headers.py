@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .errors import ImageError
 
-__all__ = ["JpegHeader", "check_size", "is_jpeg", "picture_size", "read_jpeg"]
+__all__ = ["JpegHeader", "check_size", "is_jpeg", "picture_size", "plain_png", "read_jpeg"]
 
 _EOI, _SOS = 0xD9, 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15; those three are tables
@@ -108,3 +108,24 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise ImageError(f"no pixels: {width}x{height}")
     if width * height > max_pixels:
         raise ImageError(f"{width}x{height} is above the limit of {max_pixels} pixels")
+
+
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_PICTURE_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf"})
+
+
+def plain_png(data: bytes) -> bytes | None:
+    """Return a PNG reduced to the whole chunks that make its first picture upright; None for other files.
+
+    Texts, colour profiles and animation are left out, and a missing end is added.
+    """
+    if not data.startswith(_PNG_START):
+        return None
+    kept = [_PNG_START]
+    position = len(_PNG_START)
+    while (end := position + 12 + int.from_bytes(data[position : position + 4], "big")) <= len(data):
+        if data[position + 4 : position + 8] in _PICTURE_CHUNKS:
+            kept.append(data[position:end])
+        position = end
+    return b"".join((*kept, _PNG_END))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import logging
+import re
+import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +63,23 @@ def read_grey(image: Image.Image) -> NDArray[np.uint8]:
         raise ImageError(_reason(image.format or "image", error)) from None
 
 
+_CUT_SHORT = re.compile(
+    "truncated|not enough|too short|unexpected end|buffer is not large enough", re.IGNORECASE
+)
+_DAMAGED = re.compile("decoder error|overrun|data stream|cannot load|broken", re.IGNORECASE)
+
+
 def _reason(kind: str, error: Exception) -> str:
+    """Return for people what an exception says; what only programmers understand means damage."""
     text = " ".join(str(error).split())
-    return f"truncated {kind}" if "truncated" in text.lower() else f"unreadable {kind}: {text[:200]}"
+    if isinstance(error, EOFError | struct.error) or _CUT_SHORT.search(text):
+        return f"truncated {kind}"
+    is_sentence = isinstance(
+        error, OSError | SyntaxError | ValueError | NotImplementedError
+    ) and not isinstance(error, UnicodeError)
+    if not is_sentence or _DAMAGED.search(text):
+        return f"damaged {kind}"
+    return f"unreadable {kind}: {text[:200]}"
 
 
 # --- orientation ---
@@ -170,13 +186,19 @@ class _DecodingThread(threading.local):
 _decoding_thread = _DecodingThread()
 _SILENCE: Any = ("ignore", None, Warning, _decoding_thread, 0)
 
-_NOWHERE = logging.NullHandler()  # keeps logging from printing Pillow's errors where nobody has set it up
+
+@cache
+def _silence_logger() -> None:
+    """Keep logging from printing Pillow's errors where nobody has set it up."""
+    import logging
+
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
     """Drop the warnings of this thread: odd metadata is no news to somebody with a million files."""
-    logging.getLogger("PIL").addHandler(_NOWHERE)
+    _silence_logger()
     filters: Any = warnings.filters
     if filters[:1] != [_SILENCE]:  # not yet, or somebody has put new filters before it
         filters.insert(0, _SILENCE)

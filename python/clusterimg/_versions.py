@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import importlib
 import platform
+from collections.abc import Mapping
 
 from . import __version__
 
-__all__ = ["versions"]
+__all__ = ["decoder_versions", "versions"]
 
-_LIBRARIES = {"numpy": "numpy", "opencv": "cv2", "Pillow": "PIL", "pyarrow": "pyarrow"}
+_DECODERS = {"opencv": "cv2", "Pillow": "PIL"}
 
 
-def versions() -> dict[str, str]:
-    """Return name and version of this package, Python, and the libraries that decide a result."""
-    # Their own attribute: importlib.metadata would take longer than the imports, done by now anyway.
-    found = {name: str(importlib.import_module(module).__version__) for name, module in _LIBRARIES.items()}
-    return {"clusterimg": __version__, "python": platform.python_version(), **found}
+def versions(decoders: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return name and version of this package, Python, and the libraries that decide a result.
+
+    `decoders` is what `decoder_versions` returned in the process that used them, if it was not this one.
+    """
+    return {
+        "clusterimg": __version__,
+        "python": platform.python_version(),
+        "numpy": _version("numpy"),
+        **(decoder_versions() if decoders is None else decoders),
+        "pyarrow": _version("pyarrow"),
+    }
+
+
+def decoder_versions() -> dict[str, str]:
+    """Return name and version of the libraries that decode images."""
+    return {name: _version(module) for name, module in _DECODERS.items()}
+
+
+def _version(module: str) -> str:
+    # Its own attribute: importlib.metadata would take longer than the import, done by now anyway.
+    return str(importlib.import_module(module).__version__)

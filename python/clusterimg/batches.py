@@ -1,24 +1,49 @@
-"""The batches of a run: features, edges and labels of each, then the merge of all."""
+"""The batches of a run: features, edges and labels of each, then the merge of all.
+
+What an earlier run in the same result folder left is used wherever it was made from the same things:
+features by file, the pairs of a batch by the key in their table.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import merging, results
-from ._store import Store
-from ._types import Progress, Skip
+from ._reader import Reader
+from ._store import Place, Store
+from ._types import Features, Progress, Skip
 from .backends import Engine
-from .extraction import extract_files
+from .clustering import number_by_appearance
+from .errors import ImageError, ResultError
+from .extraction import Item, features_of
 from .methods import Classic
 
-__all__ = ["Batches", "Clock"]
+__all__ = ["Batches", "Clock", "digest_of"]
+
+_CHUNK_IMAGES = 4096
+_CHUNK_BYTES = 32 << 20
+_CHUNK_SECONDS = 20.0
+"""At most so much is lost of the features when a run is killed."""
+
+
+def digest_of(*parts: Any) -> str:
+    """Return a text that is the same for the same parts: arrays, or what JSON knows."""
+    state = hashlib.sha256()
+    for part in parts:
+        data = part.tobytes() if isinstance(part, np.ndarray) else json.dumps(part).encode()
+        state.update(len(data).to_bytes(8, "little"))
+        state.update(data)
+    return state.hexdigest()
 
 
 class Clock:
@@ -46,28 +71,33 @@ class Batches:
     featureless, near_flat : files in these states
     decoders : how many images each decoder read
     n_edges : similar pairs in all tables
+    reused : how many features, and pairs of how many batches, an earlier run left
+    tables : names of the tables written
     """
 
     def __init__(
         self,
-        source: Path,
         target: Path,
+        manifest: results.Manifest,
+        store: Store,
         method: Classic,
         engine: Engine,
         progress: Progress | None,
         clock: Clock,
     ) -> None:
-        self._source, self._target = source, target
+        self._target, self._manifest, self._store = target, manifest, store
         self._method, self._engine = method, engine
         self._progress, self._clock = progress, clock
-        self._store = Store(target / results.STATE_FOLDER)
         self._labels: list[NDArray[np.int32]] = []
+        self._stamps = [np.empty((0, 2), np.int64)]
         self.files: list[str] = []
         self.skipped: list[Skip] = []
         self.featureless: list[str] = []
         self.near_flat: list[str] = []
         self.decoders: Counter[str] = Counter()
         self.n_edges = 0
+        self.reused = {"features": 0, "batches": 0}
+        self.tables: list[str] = []
 
     @property
     def count(self) -> int:
@@ -75,7 +105,7 @@ class Batches:
         return len(self._labels)
 
     @property
-    def labels(self) -> NDArray[np.int32]:
+    def batch_labels(self) -> NDArray[np.int32]:
         """Cluster of each image in its batch, -1 for an outlier."""
         return np.concatenate([np.empty(0, np.int32), *self._labels])
 
@@ -84,6 +114,11 @@ class Batches:
         """Batch of each image."""
         return np.repeat(np.arange(self.count, dtype=np.int32), [len(labels) for labels in self._labels])
 
+    @property
+    def stamps(self) -> NDArray[np.int64]:
+        """Size and mtime_ns of each file, (n, 2)."""
+        return np.concatenate(self._stamps)
+
     def reporter(self, stage: str) -> Callable[[int, int], None]:
         """Return the function that reports `(done, total)` of a stage."""
         progress = self._progress
@@ -91,58 +126,114 @@ class Batches:
             return lambda done, total: None
         return lambda done, total: progress(stage, min(done, total), total)
 
-    def cluster(self, files: Sequence[str], batch_size: int) -> None:
+    # --- features ---
+
+    def cluster(
+        self, source: Path, files: Sequence[str], stamps: NDArray[np.int64], batch_size: int, reader: Reader
+    ) -> None:
         """Extract the features and find the clusters of all batches, one after another."""
         for start in range(0, len(files), batch_size):
-            self._cluster_batch(files, start, min(len(files), start + batch_size))
+            batch = slice(start, start + batch_size)
 
-    def _cluster_batch(self, files: Sequence[str], start: int, end: int) -> None:
-        report = self.reporter("features")
+            def report(done: int, start: int = start) -> None:
+                self.reporter("features")(start + done, len(files))
+
+            with self._clock("features"):
+                chunks = self._read(source, files[batch], stamps[batch], reader, report)
+            self.add(*chunks)
+
+    def _read(
+        self,
+        source: Path,
+        files: Sequence[str],
+        stamps: NDArray[np.int64],
+        reader: Reader,
+        report: Callable[[int], None],
+    ) -> tuple[list[str], list[Place], dict[int, Features]]:
+        """Return the files that can be used, where their features are, and the chunks made for them."""
+        places = self._store.find(files, stamps)
+        unread = [k for k, place in enumerate(places) if place is None]
+        n_found = len(files) - len(unread)
+        self.reused["features"] += n_found
+        chunk = _Chunk(self._store, self._method, files, stamps, places)
+        try:
+            items = reader.read(source, [files[k] for k in unread])
+            for done, (k, item) in enumerate(zip(unread, items, strict=True), n_found + 1):
+                if isinstance(item, ImageError):
+                    self.skipped.append(Skip(files[k], str(item)))
+                else:
+                    chunk.add(k, item)
+                report(done)
+        finally:  # an interrupted run, too, keeps what it has
+            chunk.flush()
+        kept = [(file, place) for file, place in zip(files, places, strict=True) if place is not None]
+        return [file for file, _ in kept], [place for _, place in kept], chunk.made
+
+    # --- clusters ---
+
+    def add(
+        self,
+        files: Sequence[str],
+        places: Sequence[Place],
+        fresh: dict[int, Features],
+        *,
+        known: NDArray[np.void] | None = None,
+    ) -> None:
+        """Make the next batch of files whose features are in the store, and find its clusters.
+
+        `known` are its edges, indices within the batch, if the caller has them.
+        """
+        stage, first = f"batch_{self.count}", len(self.files)
+        stamps = np.array([place[3:] for place in places], np.int64).reshape(-1, 2)
         with self._clock("features"):
-            extraction = extract_files(
-                self._source,
-                files[start:end],
-                self._method,
-                self._engine,
-                progress=lambda done: report(start + done, len(files)),
-            )
-        features = extraction.features
+            features = self._store.put(places, fresh, empty=features_of([], self._method))
+        self.files += files
+        self._stamps.append(stamps)
+        self.decoders.update(place.decoder for place in places)
+        self.featureless += [files[k] for k in np.flatnonzero(features.featureless).tolist()]
+        self.near_flat += [files[k] for k in np.flatnonzero(features.near_flat).tolist()]
+        key = self._key(stage, first, list(files), stamps)
         with self._clock("pairs"):
-            n_pairs = len(features) * (len(features) - 1) // 2
-            report_pairs = self.reporter("pairs")
-            labels, edges = self._method.cluster(
-                features, self._engine, lambda done: report_pairs(done, n_pairs)
-            )
-            report_pairs(n_pairs, n_pairs)
-        first = len(self.files)
-        kept = [files[start + k] for k in extraction.kept]
-        self.files += kept
-        self.skipped += extraction.skipped
-        self.decoders.update(extraction.decoders)
-        self.featureless += [kept[k] for k in np.flatnonzero(features.featureless)]
-        self.near_flat += [kept[k] for k in np.flatnonzero(features.near_flat)]
-        with self._clock("tables"):
-            self._store.put(self.count, features, edges)
+            edges = self._left_behind(stage, key, first) if known is None else known
+            self.reused["batches"] += edges is not None
             if edges is not None:
-                edges["i"] += first
-                edges["j"] += first
-                self._write_edges(f"batch_{self.count}", edges)
+                labels = self._engine.components(edges, len(files))
+            else:
+                labels, edges = self._cluster(features)
         self._labels.append(labels)
+        if edges is not None:
+            self._write_edges(stage, key, _shifted(edges, first))
 
-    def merge(self, *, exactly: bool) -> NDArray[np.int32]:
-        """Return the labels of all images, clusters of different batches joined."""
+    def _cluster(self, features: Features) -> tuple[NDArray[np.int32], NDArray[np.void] | None]:
+        n_pairs = len(features) * (len(features) - 1) // 2
+        report = self.reporter("pairs")
+        found = self._method.cluster(features, self._engine, lambda done: report(done, n_pairs))
+        report(n_pairs, n_pairs)
+        return found
+
+    # --- merge ---
+
+    def merge(self, how: str, groups: NDArray[np.int64] | None = None) -> NDArray[np.int32]:
+        """Return the labels of all images, the clusters of different batches joined as `how` says.
+
+        `groups` are the images known to belong together, if those are not the clusters of the batches.
+        """
+        starts = merging.starts(self._labels)
+        groups = merging.groups_of(self._labels) if groups is None else groups
         with self._clock("merge"):
-            if not exactly:
-                merged = merging.representatives(self._labels, self._store, self._method, self._engine)
+            if how == "no" or self.count < 2:
+                return number_by_appearance(groups)
+            if how == "representatives":
+                merged = merging.representatives(groups, starts, self._store, self._method, self._engine)
                 if merged.edges is not None:
-                    self._write_edges("representatives", merged.edges)
+                    self._write_edges(how, self._key(how, digest_of(groups)), merged.edges)
                 return merged.labels
-            labels = merging.as_one(self._labels)
             report, n_merges = self.reporter("merge"), self.count * (self.count - 1) // 2
-            merges = merging.exact(self._labels, self._store, self._method, self._engine)
+            merges = merging.exact(groups, starts, self._store, self._method, self._engine)
             for done, ((p, q), merged) in enumerate(merges, 1):
                 labels = merged.labels
-                self._write_edges(f"batch_{p}_batch_{q}", merged.edges)
+                if merged.edges is not None:
+                    self._write_edges(f"batch_{p}_batch_{q}", "", merged.edges)
                 report(done, n_merges)
             return labels
 
@@ -153,10 +244,10 @@ class Batches:
         if not len(chosen):
             return scores
         with self._clock("scores"):
-            centers = merging.take(self._store, self._labels, chosen)
-            offsets = merging.starts(self._labels)
+            starts = merging.starts(self._labels)
+            centers = merging.take(self._store, starts, chosen)
             for batch in range(self.count):
-                mine = slice(offsets[batch], offsets[batch + 1])
+                mine = slice(starts[batch], starts[batch + 1])
                 local = np.flatnonzero(representatives[mine] >= 0)
                 center = np.searchsorted(chosen, representatives[mine][local])
                 scores[mine][local] = self._method.scores(
@@ -164,7 +255,80 @@ class Batches:
                 )
         return scores
 
-    def _write_edges(self, stage: str, edges: NDArray[np.void] | None) -> None:
-        if edges is not None:
-            self.n_edges += len(edges)
-            results.write_similarities(self._target, stage, edges, self.files)
+    # --- tables ---
+
+    def _key(self, *parts: Any) -> str:
+        """Return what names the pairs found in these parts, under this method and threshold."""
+        method = self._method
+        return digest_of(
+            method.name, dict(method.params), dict(method.kernel_options), method.threshold, *parts
+        )
+
+    def _left_behind(self, stage: str, key: str, first: int) -> NDArray[np.void] | None:
+        """Return the edges of a batch from the table that an earlier run wrote, if it is of the same key."""
+        path = self._target / results.similarities_name(stage)
+        if not path.exists():
+            return None
+        try:
+            table = results.read_similarities(path)
+        except ResultError:  # damaged: they are found again
+            return None
+        return _shifted(table.edges, -first) if table.key == key else None
+
+    def _write_edges(self, stage: str, key: str, edges: NDArray[np.void]) -> None:
+        self.n_edges += len(edges)
+        self.tables.append(results.similarities_name(stage))
+        with self._clock("tables"):
+            self._manifest.add_table(self.tables[-1])
+            results.write_similarities(self._target, stage, edges, self.files, key=key)
+
+
+def _shifted(edges: NDArray[np.void], first: int) -> NDArray[np.void]:
+    """Return edges with `first` added to the indices of their images."""
+    moved = edges.copy()
+    moved["i"] += first
+    moved["j"] += first
+    return moved
+
+
+class _Chunk:
+    """Features on their way into the store.
+
+    made : the chunks that were written, by number
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        method: Classic,
+        files: Sequence[str],
+        stamps: NDArray[np.int64],
+        places: list[Place | None],
+    ) -> None:
+        self._store, self._method = store, method
+        self._files, self._stamps, self._places = files, stamps, places
+        self._items: list[tuple[int, Item]] = []
+        self._began = time.monotonic()
+        self.made: dict[int, Features] = {}
+
+    def add(self, k: int, item: Item) -> None:
+        """Take the features of `files[k]`; write a chunk when it is time to."""
+        self._items.append((k, item))
+        n_bytes = len(self._items) * (0 if item.value is None else item.value.nbytes)
+        is_late = time.monotonic() - self._began > _CHUNK_SECONDS
+        if len(self._items) == _CHUNK_IMAGES or n_bytes > _CHUNK_BYTES or is_late:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was taken, and enter it into `places`."""
+        items, self._items, self._began = self._items, [], time.monotonic()
+        if not items:
+            return
+        chosen = [k for k, _ in items]
+        features = features_of([item for _, item in items], self._method)
+        decoders = [item.decoder for _, item in items]
+        files = [self._files[k] for k in chosen]
+        made = self._store.add(files, self._stamps[chosen], decoders, features)
+        self.made[made[0].chunk] = features
+        for k, place in zip(chosen, made, strict=True):
+            self._places[k] = place

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import time
 import traceback
@@ -17,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from . import __version__, backends, evaluation, pipeline
+from . import __version__, backends, evaluation, joining, pipeline, results, undoing
 from ._memory import keep_freed_memory
 from ._versions import versions
 from .errors import ClusterimgError, FilesSkipped, UsageError
@@ -27,6 +28,8 @@ from .methods.orb import RULES
 from .results import TRANSFERS, escape_name
 
 __all__ = ["main", "parser"]
+
+_SHOWN = 10  # of a list that may be long
 
 DONE, SKIPPED, USAGE, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -40,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        _say("interrupted")
+        can_resume = hasattr(arguments, "resume")
+        _say("interrupted" + ": the same command with --resume goes on" * can_resume)
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has gone: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,6 +77,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"clusterimg {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="cluster the images of a folder into a result folder"))
+    _add_merge(commands.add_parser("merge", help="join results of earlier runs; no image is read again"))
+    _add_undo(commands.add_parser("undo", help="put moved files back, and delete copies and links"))
     _add_evaluate(commands.add_parser("evaluate", help="compare the clusters of a result with known groups"))
     _add_demo(commands.add_parser("demo", help="cluster a small folder of real photos and edited copies"))
     _add_info(commands.add_parser("info", help="versions, backends, instruction set, threads"))
@@ -90,10 +96,32 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     add("--scale", type=float, metavar="F", help="instead of a size: F times their own: ssim, orb, tm")
     add("--hash-size", type=int, metavar="N", help="bits a side of the hash, 8 to 64: imagehash")
     add("--orb-rule", choices=RULES, help="what makes a match good: orb")
-    add = run.add_argument_group("what goes where").add_argument
-    add("--out", metavar="DIR", help="result folder, new or empty (FOLDER_clustered beside FOLDER)")
-    add("--transfer", choices=TRANSFERS, default="copy", help="how files get there; none: tables only (copy)")
+    add = _add_places(run, "FOLDER_clustered beside FOLDER")
     add("--recursive", action="store_true", help="take the images of subfolders too")
+    add = run.add_argument_group("how").add_argument
+    add("--merge", choices=MERGES, default="representatives", help="how batches are joined (representatives)")
+    add("--batch-size", type=int, metavar="N", help="images a batch (what fits into the memory)")
+    add("--memory", metavar="SIZE", help="such as 2G (a quarter of the machine's)")
+    _add_engine(run)
+    _add_terminal(run)
+
+
+def _add_merge(merge: argparse.ArgumentParser) -> None:
+    merge.set_defaults(command=_merge)
+    merge.add_argument("results", nargs="+", metavar="RESULT", help="result folders of one method")
+    add = merge.add_argument_group("what is similar").add_argument
+    add("--threshold", type=float, metavar="T", help="similar means score > T (that of the results)")
+    choices = [how for how in MERGES if how != "no"]
+    add("--merge", choices=choices, default="representatives", help="what is compared (representatives)")
+    _add_places(merge, "RESULT_merged beside the first")
+    _add_engine(merge)
+    _add_terminal(merge)
+
+
+def _add_places(command: argparse.ArgumentParser, default_out: str) -> Callable[..., Any]:
+    add = command.add_argument_group("what goes where").add_argument
+    add("--out", metavar="DIR", help=f"result folder, new or empty ({default_out})")
+    add("--transfer", choices=TRANSFERS, default="copy", help="how files get there; none: tables only (copy)")
     add(
         "--no-batch-folders",
         dest="batch_folders",
@@ -104,17 +132,26 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         "--no-keep-features",
         dest="keep_features",
         action="store_false",
-        help="delete features and edges when done",
+        help="delete the features when done",
     )
-    add = run.add_argument_group("how").add_argument
-    add("--merge", choices=MERGES, default="representatives", help="how batches are joined (representatives)")
-    add("--batch-size", type=int, metavar="N", help="images a batch (what fits into the memory)")
-    add("--memory", metavar="SIZE", help="such as 2G (a quarter of the machine's)")
+    add("--resume", action="store_true", help="go on with the result in DIR; what is still true is kept")
+    add("--overwrite", action="store_true", help="delete the result in DIR first")
+    add("--dry-run", action="store_true", help="find the clusters, write nothing (--verbose lists them)")
+    return add
+
+
+def _add_engine(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument_group("with what").add_argument
     add("--threads", type=int, default=0, metavar="N", help="0 for all cores (0)")
     choices = ("auto", *backends.BACKENDS)
     add("--backend", choices=choices, default="auto", help="what scores the pairs (auto)")
     add("--strict", action="store_true", help="exit with 1 if files were skipped")
-    _add_terminal(run)
+
+
+def _add_undo(undo: argparse.ArgumentParser) -> None:
+    undo.set_defaults(command=_undo)
+    undo.add_argument("result", type=Path, metavar="RESULT", help="a result folder")
+    _add_terminal(undo)
 
 
 def _add_terminal(command: argparse.ArgumentParser) -> None:
@@ -158,30 +195,61 @@ def _size(text: str) -> tuple[int, int]:
 # --- the commands ---
 
 
+_TERMINAL = ("command", "quiet", "verbose", "json")
+
+
 def _run(arguments: argparse.Namespace) -> int:
-    options = vars(arguments)
-    terminal = ("command", "quiet", "verbose", "json")
-    return _run_with({name: value for name, value in options.items() if name not in terminal}, arguments)
+    return _show(pipeline.run, _options(arguments), arguments)
 
 
-def _run_with(options: dict[str, Any], arguments: argparse.Namespace) -> int:
+def _merge(arguments: argparse.Namespace) -> int:
+    return _show(joining.merge, _options(arguments), arguments)
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {name: value for name, value in vars(arguments).items() if name not in _TERMINAL}
+
+
+def _show(
+    function: Callable[..., pipeline.Result], options: dict[str, Any], arguments: argparse.Namespace
+) -> int:
+    """Call a function that gives a result, and print what it found."""
     with _progress(arguments.quiet) as progress:
         try:
-            result = pipeline.run(**options, progress=progress)
+            result = function(**options, progress=progress)
             code = DONE
         except FilesSkipped as skipped:
             result = skipped.result
             code = SKIPPED
     if arguments.json:
-        print((result.out / "run.json").read_text(encoding="utf-8"), end="")
+        print(results.run_text(result.summary), end="")
     elif not arguments.quiet:
         print(_summary(result, verbose=arguments.verbose))
     return code
 
 
+def _undo(arguments: argparse.Namespace) -> int:
+    with _progress(arguments.quiet) as progress:
+        undone = undoing.undo(arguments.result, progress=progress)
+    if arguments.json:
+        print(json.dumps(asdict(undone), indent=2))
+    elif not arguments.quiet:
+        print(
+            f"{_counted(undone.restored, 'file')} put back, "
+            f"{_counted(undone.removed, 'copy or link', 'copies and links')} deleted"
+        )
+    for left, what in ((undone.kept, "kept"), (undone.missing, "missing")):
+        shown = left if arguments.verbose else left[:_SHOWN]
+        for skip in shown:
+            _say(f"{what}: {escape_name(skip.file)} {skip.reason}")
+        if len(left) > len(shown):
+            _say(f"{what}: {len(left) - len(shown):,} more (--verbose lists all)")
+    return FAILED if undone.kept or undone.missing else DONE
+
+
 def _summary(result: pipeline.Result, *, verbose: bool) -> str:
     counts, report = result.summary["counts"], result.backend
-    parameters = result.summary["parameters"]
+    parameters, reused = result.summary["parameters"], result.summary["reused"]
     lines = [
         f"{_counted(counts['images'], 'image')}: {_counted(counts['clusters'], 'cluster')} "
         f"of {_counted(counts['clustered'], 'image')}, {_counted(counts['outliers'], 'outlier')}",
@@ -189,6 +257,12 @@ def _summary(result: pipeline.Result, *, verbose: bool) -> str:
         f"backend {report.name}, {report.isa}, {_counted(report.n_threads, 'thread')}",
     ]
     lines += [f"backend {name} was passed over: {reason}" for name, reason in report.passed_over.items()]
+    if reused["features"] or reused["batches"]:
+        images = f"the features of {_counted(reused['features'], 'image')}"
+        batches = f", the pairs of {_counted(reused['batches'], 'batch', 'batches')}" * bool(
+            reused["batches"]
+        )
+        lines.append(f"used from before: {images}{batches}")
     if counts["batches"] > 1:
         lines.append(f"{counts['batches']} batches, merged by {result.summary['merge']}")
     for state, meaning in (
@@ -204,13 +278,22 @@ def _summary(result: pipeline.Result, *, verbose: bool) -> str:
         lines.append(f"skipped: {escape_name(first.file)} ({first.reason}){others}: listed in skipped.csv")
     if verbose:
         lines += [f"{seconds:10.3f} s  {stage}" for stage, seconds in result.summary["seconds"].items()]
-    where = result.out if parameters["transfer"] == "none" else result.out / "result"
+    if parameters["dry_run"]:
+        if verbose:
+            pairs = zip(result.files, result.targets, strict=True)
+            lines += [f"{escape_name(file)} -> {escape_name(target)}" for file, target in pairs]
+        lines.append(f"dry run: nothing was written into {escape_name(str(result.out))}")
+        return "\n".join(lines)
+    is_apart = parameters["transfer"] == "none" or parameters["merge"] == "no"
+    where = result.out if is_apart else result.out / "result"
     lines.append(f"result: {escape_name(str(where))}")
+    if parameters["transfer"] == "move":
+        lines.append(f"to put the files back: clusterimg undo {shlex.quote(str(result.out))}")
     return "\n".join(lines)
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+def _counted(count: int, noun: str, nouns: str = "") -> str:
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -245,7 +328,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     photos = arguments.out / "photos"
     labels = make_demo(photos)
     options = {"folder": photos, "out": arguments.out / "clustered", "method": arguments.method}
-    code = _run_with(options, arguments)
+    code = _show(pipeline.run, options, arguments)
     if not (arguments.quiet or arguments.json):
         found = evaluation.evaluate(options["out"], labels)
         print(

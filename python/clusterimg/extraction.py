@@ -18,7 +18,7 @@ from .errors import ImageError, UsageError
 from .images import as_grey, decode, digest, map_images
 from .methods import Method
 
-__all__ = ["NEAR_FLAT", "Extraction", "extract_files", "extract_images"]
+__all__ = ["NEAR_FLAT", "Extraction", "Item", "extract_files", "extract_images", "features_of", "read_item"]
 
 NEAR_FLAT = 2.0
 """Below this standard deviation, in grey levels, an image is flagged as near-flat."""
@@ -41,7 +41,16 @@ class Extraction:
 
 
 @dataclass(frozen=True, slots=True)
-class _Item:
+class Item:
+    """What a run keeps of one image.
+
+    value : its feature, None if it has none
+    shape : height and width
+    near_flat : whether its greys hardly differ
+    digest : (16,) uint8, equal for equal images
+    decoder : what read it
+    """
+
     value: NDArray[Any] | None
     shape: tuple[int, int]
     near_flat: bool
@@ -49,14 +58,21 @@ class _Item:
     decoder: str
 
 
-def _item(grey: NDArray[np.uint8], decoder: str, method: Method, engine: Engine) -> _Item:
+def _item(grey: NDArray[np.uint8], decoder: str, method: Method, engine: Engine) -> Item:
     import cv2
 
     near_flat = float(cv2.meanStdDev(grey)[1][0, 0]) < NEAR_FLAT
-    return _Item(method.extract(grey, engine), grey.shape, near_flat, digest(grey), decoder)
+    return Item(method.extract(grey, engine), grey.shape, near_flat, digest(grey), decoder)
 
 
-def _features(items: Sequence[_Item], method: Method) -> Features:
+def read_item(path: Path, method: Method, engine: Engine) -> Item:
+    """Return what a run keeps of the image in a file. Raises `ImageError` if it can't be used."""
+    decoded = decode(path)
+    return _item(decoded.grey, decoded.decoder, method, engine)
+
+
+def features_of(items: Sequence[Item], method: Method) -> Features:
+    """Return the features of images, one for each item."""
     n = len(items)
     return Features(
         method=method.name,
@@ -79,9 +95,8 @@ def extract_files(
 ) -> Extraction:
     """Return the features of `files` (relative to `folder`); what can't be read is skipped."""
 
-    def work(file: str) -> _Item:
-        decoded = decode(folder / file)
-        return _item(decoded.grey, decoded.decoder, method, engine)
+    def work(file: str) -> Item:
+        return read_item(folder / file, method, engine)
 
     items, kept, skipped = [], [], []
     results = map_images(work, files, n_threads=engine.n_threads, progress=progress)
@@ -92,7 +107,7 @@ def extract_files(
             items.append(result)
             kept.append(index)
     decoders = Counter(item.decoder for item in items)
-    return Extraction(_features(items, method), np.array(kept, np.intp), tuple(skipped), decoders)
+    return Extraction(features_of(items, method), np.array(kept, np.intp), tuple(skipped), decoders)
 
 
 def extract_images(
@@ -111,13 +126,12 @@ def extract_images(
     keeps its place, featureless and equal to no other.
     """
 
-    def work(image: NDArray[np.uint8] | str | os.PathLike[str]) -> _Item:
+    def work(image: NDArray[np.uint8] | str | os.PathLike[str]) -> Item:
         if isinstance(image, np.ndarray):
             return _item(as_grey(image), "array", method_of_arrays, engine)
         if not isinstance(image, str | os.PathLike):
             raise UsageError(f"an image must be an array or a path, got {type(image).__name__}")
-        decoded = decode(Path(image))
-        return _item(decoded.grey, decoded.decoder, method, engine)
+        return read_item(Path(image), method, engine)
 
     items = []
     for index, result in enumerate(map_images(work, images, n_threads=engine.n_threads)):
@@ -126,9 +140,9 @@ def extract_images(
                 raise ImageError(f"image {index}: {result}")
             result = _unusable(index)
         items.append(result)
-    return _features(items, method)
+    return features_of(items, method)
 
 
-def _unusable(index: int) -> _Item:
+def _unusable(index: int) -> Item:
     """Return a stand-in for an image that can't be used: no feature, equal to no other image."""
-    return _Item(None, (0, 0), False, np.frombuffer(index.to_bytes(16, "big"), np.uint8), "none")
+    return Item(None, (0, 0), False, np.frombuffer(index.to_bytes(16, "big"), np.uint8), "none")

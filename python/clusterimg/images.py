@@ -5,9 +5,9 @@ alpha, palettes and depths right. The two differ by some grey levels, so a forma
 and each image says which served it.
 
 The C libraries under both decoders write to standard error about some damaged files (libjpeg's "Corrupt JPEG
-data", libtiff's and libpng's complaints, OpenCV's log). Python can't hold that back without redirecting the
-file descriptor of the whole process, so it is left. JPEGs known to be cut short are refused before a decoder
-sees them.
+data", libtiff's and libpng's complaints, OpenCV's log), and may crash on others. Python can't hold that back
+in its own process, so here it is left; a run decodes in a process of its own (`_reader`). JPEGs known to be
+cut short are refused before a decoder sees them.
 """
 
 from __future__ import annotations
@@ -17,23 +17,27 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._headers import check_size, is_jpeg, picture_size, read_jpeg
+from ._headers import check_size, is_jpeg, picture_size, plain_png, read_jpeg
 from ._pillow import UnknownFormatError, open_image, read_grey, without_warnings
 from ._types import Skip
 from .errors import ImageError, UsageError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "POLICY",
+    "SECONDS_PER_FILE",
     "Decoded",
     "Listing",
     "as_grey",
@@ -53,6 +57,9 @@ MAX_PIXELS = 178_956_970
 MAX_BYTES = 2**30
 """Larger files are refused unread."""
 
+SECONDS_PER_FILE = 60.0
+"""A run skips a file that takes longer to read."""
+
 POLICY: Mapping[str, str] = {
     "format": "by content, whatever the extension",
     "decoders": "opencv: 8-bit JPEG, grey or of three colours; pillow: the rest; "
@@ -65,7 +72,11 @@ POLICY: Mapping[str, str] = {
     "values stretched from minimum and maximum to 0 and 255; not finite is 0",
     "icc": "ignored",
     "limit": f"{MAX_PIXELS} pixels, {MAX_BYTES} bytes",
-    "truncated": "refused",
+    "damage": "files cut short, and files whose decoder finds their pixels damaged, are refused, even where "
+    "another decoder would fill up what is missing",
+    "metadata": "where a PNG can't be read, it is tried again without its texts, profiles and animation",
+    "isolation": "decoded in a process of its own; a file that crashes it, or takes longer than "
+    f"{SECONDS_PER_FILE:g} s, is skipped",
 }
 """How a file becomes a grey image; written into every result."""
 
@@ -234,22 +245,28 @@ def _decode_jpeg(data: bytes, max_pixels: int) -> Decoded:
     check_size(header.width, header.height, max_pixels)
     if header.is_common and (grey := _imdecode(data)) is not None:
         return Decoded(grey, "opencv")
-    with without_warnings(), open_image(data, max_pixels=max_pixels) as image:
-        return Decoded(read_grey(image), "pillow")
+    with without_warnings():
+        return _decode_by_pillow(data, max_pixels)
 
 
 def _decode_other(data: bytes, max_pixels: int) -> Decoded:
     try:
-        image = open_image(data, max_pixels=max_pixels)
-    except UnknownFormatError as refusal:
-        size = picture_size(data)
-        if size is None:
-            raise ImageError(str(refusal)) from None
+        return _decode_by_pillow(data, max_pixels)
+    except ImageError as refusal:
+        reason = ImageError(*refusal.args)  # a fresh one, since the traceback keeps the pixels alive
+        is_unknown = isinstance(refusal, UnknownFormatError)
+    if (plain := plain_png(data)) is not None:
+        with suppress(ImageError):
+            return _decode_by_pillow(plain, max_pixels)
+    elif is_unknown and (size := picture_size(data)) is not None:
         check_size(*size, max_pixels)
-        if (grey := _imdecode(data)) is None:
-            raise ImageError(str(refusal)) from None
-        return Decoded(grey, "opencv")
-    with image:
+        if (grey := _imdecode(data)) is not None:
+            return Decoded(grey, "opencv")
+    raise reason
+
+
+def _decode_by_pillow(data: bytes, max_pixels: int) -> Decoded:
+    with open_image(data, max_pixels=max_pixels) as image:
         return Decoded(read_grey(image), "pillow")
 
 
@@ -344,6 +361,8 @@ def _n_cores() -> int:
 
 
 def _map_threads(function: Callable[[Item], Value], items: Iterable[Item], n_threads: int) -> Iterator[Value]:
+    from concurrent.futures import ThreadPoolExecutor
+
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="clusterimg")
     try:
         running: deque[Future[Value]] = deque()

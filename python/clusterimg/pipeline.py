@@ -3,52 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import images, merging, results
+from . import images, results
+from ._flow import SHARED, Job, Result, about, check_options, decided, earlier, finished, strictly, workplace
 from ._memory import batch_size_for, parse_memory
-from ._types import BackendReport, Progress, Skip
-from ._versions import versions
-from .backends import Engine, select
-from .batches import Batches, Clock
-from .clustering import first_members
-from .errors import FilesSkipped, UsageError
-from .methods import Classic, create
+from ._reader import Reader
+from ._store import Store
+from ._types import Progress
+from .backends import select
+from .batches import Batches, Clock, digest_of
+from .errors import UsageError
+from .methods import create
 
 __all__ = ["Result", "run"]
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a run found. Image k is `files[k]`.
-
-    out : the result folder
-    files : paths relative to the folder of the images, with `/`
-    labels, batch_labels : (n,) int32, cluster in the result and in its batch, -1 for an outlier
-    batches : (n,) int32
-    representatives : (n,) index of the first image of the cluster, -1 for an outlier
-    scores : (n,) float64, score with the representative, NaN for an outlier
-    skipped : files that were left out, with reasons
-    backend : what did the pair work
-    summary : what `run.json` holds
-    """
-
-    out: Path
-    files: tuple[str, ...]
-    labels: NDArray[np.int32]
-    batches: NDArray[np.int32]
-    batch_labels: NDArray[np.int32]
-    representatives: NDArray[np.intp]
-    scores: NDArray[np.float64]
-    skipped: tuple[Skip, ...]
-    backend: BackendReport
-    summary: Mapping[str, Any]
 
 
 def run(
@@ -71,6 +44,9 @@ def run(
     batch_folders: bool = True,
     keep_features: bool = True,
     strict: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Cluster the images of a folder into a result folder.
@@ -84,11 +60,14 @@ def run(
     threshold : float
         Images are similar if their score is above it. The method's default, if not given.
     out : path
-        The result folder, new or empty; `FOLDER_clustered` beside the folder, if not given.
+        The result folder, new or empty unless resumed or overwritten; `FOLDER_clustered` beside the
+        folder, if not given.
     transfer : str
-        How files get into it: `copy`, `hardlink`, `symlink`, or `none` for the tables only.
+        How files get into it: `copy`, `move` (`undo` puts them back), `hardlink`, `symlink`, or
+        `none` for the tables only.
     merge : str
-        How clusters of several batches are joined: by their `representatives`, or `exact`.
+        How clusters of several batches are joined: by their `representatives`, `exact`, or `no`:
+        the files go into `batch_k/`, for `merge` to join them.
     batch_size : int
         Images a batch; what fits into the memory, if not given.
     memory : int or str
@@ -111,6 +90,13 @@ def run(
         Whether to keep the features and edges of each batch in `.clusterimg/`.
     strict : bool
         Whether skipped files end the (complete) run with `FilesSkipped`.
+    resume : bool
+        Whether to go on with the result in `out`, if there is one: what is still true of it is used,
+        what is not is found again, and the files handed over are brought up to date.
+    overwrite : bool
+        Whether to delete the result in `out` first. Refused if moved files or files of others are there.
+    dry_run : bool
+        Whether to find the clusters only, and write nothing into `out`.
     progress : callable
         `progress(stage, done, total)`, called now and then.
 
@@ -124,135 +110,67 @@ def run(
         Under `strict`; its `result` is the complete result.
     """
     asked = {name: value for name, value in locals().items() if name != "progress"}
-    job = _job(asked)
+    job = _job(asked, progress)
     clock = Clock()
+    results.check_place(job.target, job.source, transfer=transfer)
     with clock("list"):
         listing = images.find(job.source, recursive=recursive, exclude=job.target)
-    if not listing.files:
-        raise UsageError(f"{folder} holds no files" + ("" if recursive else " (subfolders need recursive)"))
-
-    results.prepare(job.target, job.source, transfer=transfer)
-    batches = Batches(job.source, job.target, job.method, job.engine, progress, clock)
-    try:
-        batches.cluster(listing.files, job.batch_size)
-        labels = batches.merge(exactly=merge == "exact")
-        representatives = first_members(labels)
-        scores = batches.scores_with(representatives)
-    except BaseException:
-        results.abandon(job.target)
-        raise
-
-    with clock("hand over"):
-        plan = results.plan(
-            batches.files, labels, batches.numbers, batches.labels, batch_folders=batch_folders
-        )
-        report = batches.reporter("files")
-        done = results.apply(plan, job.source, job.target, transfer=transfer, progress=report)
-    skipped = (*listing.skipped, *batches.skipped, *done.skips)
-    with clock("tables"):
-        results.write_clusters(
-            job.target,
-            batches.files,
-            labels=labels,
-            batches=batches.numbers,
-            batch_labels=batches.labels,
-            representatives=representatives,
-            scores=scores,
-            targets=done.targets,
-        )
-        results.write_skipped(job.target, skipped)
-        if not keep_features:
-            results.remove_state(job.target)
-    summary = _summary(asked, job, batches, labels, len(skipped), clock)
-    results.write_run(job.target, summary)
-    result = Result(
-        out=job.target,
-        files=tuple(batches.files),
-        labels=labels,
-        batches=batches.numbers,
-        batch_labels=batches.labels,
-        representatives=representatives,
-        scores=scores,
-        skipped=skipped,
-        backend=job.engine.report,
-        summary=summary,
-    )
-    if strict and skipped:
-        raise FilesSkipped(f"{len(skipped)} files were skipped: see {job.target / 'skipped.csv'}", result)
-    return result
+    with workplace(job) as (out, manifest), Reader(job.method, job.engine) as reader:
+        files, stamps = _with_moved(listing.files, job, manifest)
+        if not files:
+            hint = "" if recursive else " (subfolders need recursive)"
+            raise UsageError(f"{folder} holds no files{hint}")
+        features = about(job.method, reader.start())
+        inputs = _inputs(job, features, files, stamps)
+        decision = earlier(out, manifest, inputs)
+        reused = {"features": 0 if decision is None else len(decision.files), "batches": 0}
+        if decision is None:
+            store = Store(out / results.STATE_FOLDER, features)
+            batches = Batches(out, manifest, store, job.method, job.engine, progress, clock)
+            batches.cluster(job.source, files, stamps, job.batch_size, reader)
+            labels = batches.merge(merge)
+            decision = decided(job, batches, labels, about=features, skipped=listing.skipped)
+            decision.save(out / results.STATE_FOLDER, inputs)
+            store.forget_unused()
+            reused = batches.reused
+        result = finished(job, out, manifest, decision, clock, reused)
+    return strictly(job, result)
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """The parameters of a run, checked and resolved."""
-
-    source: Path
-    target: Path
-    method: Classic
-    engine: Engine
-    memory: int
-    batch_size: int
-
-
-def _job(asked: Mapping[str, Any]) -> _Job:
+def _job(asked: Mapping[str, Any], progress: Progress | None) -> Job:
     """Return what was asked for, every default filled in. Touches no file."""
-    if asked["merge"] not in merging.MERGES:
-        raise UsageError(f"merge must be one of {', '.join(merging.MERGES)}, got {asked['merge']!r}")
-    if asked["batch_size"] is not None and asked["batch_size"] < 1:
-        raise UsageError(f"batch_size must be 1 or more, got {asked['batch_size']}")
+    check_options(asked)
     options = {name: asked[name] for name in ("threshold", "size", "scale", "hash_size", "orb_rule")}
     method = create(asked["method"], **options)
-    if method.threshold >= 1:
-        raise UsageError(f"threshold must be below 1, the highest score there is, got {method.threshold:g}")
     memory = parse_memory(asked["memory"])
     source = Path(asked["folder"])
     beside = source.resolve().with_name(f"{source.resolve().name}_clustered")
-    return _Job(
+    return Job(
+        asked=asked,
         source=source,
         target=beside if asked["out"] is None else Path(asked["out"]),
         method=method,
         engine=select(asked["backend"], n_threads=asked["threads"]),
         memory=memory,
         batch_size=asked["batch_size"] or batch_size_for(method.item_bytes, memory),
+        progress=progress,
+        **{name: asked[name] for name in SHARED},
     )
 
 
-def _summary(
-    asked: Mapping[str, Any],
-    job: _Job,
-    batches: Batches,
-    labels: NDArray[np.int32],
-    n_skipped: int,
-    clock: Clock,
-) -> dict[str, Any]:
-    """Return what `run.json` holds."""
-    resolved = {
-        "folder": job.source,
-        "out": job.target,
-        "method": job.method.name,
-        "threshold": job.method.threshold,
-        "memory": job.memory,
-        "batch_size": job.batch_size,
-        "threads": job.engine.report.n_threads,
-    }
-    return {
-        "parameters": {**asked, **resolved},
-        "method_parameters": {**job.method.params, **job.method.kernel_options},
-        "merge": asked["merge"] if batches.count > 1 else "one batch: nothing to merge",
-        "image_policy": images.POLICY,
-        "backend": job.engine.report,
-        "versions": versions(),
-        "counts": {
-            "images": len(labels),
-            "skipped": n_skipped,
-            "batches": batches.count,
-            "clusters": int(labels.max(initial=-1)) + 1,
-            "clustered": int((labels >= 0).sum()),
-            "outliers": int((labels < 0).sum()),
-            "pairs": batches.n_edges,
-            "decoders": batches.decoders,
-        },
-        "featureless": batches.featureless,
-        "near_flat": batches.near_flat,
-        "seconds": clock.seconds,
-    }
+def _with_moved(
+    files: Sequence[str], job: Job, manifest: results.Manifest
+) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the files of the folder as if nothing had been moved out of it, with their stamps."""
+    found = dict(zip(files, results.stamps(job.source, files).tolist(), strict=True))
+    for entry in manifest.record.entries:
+        if entry.op == "move" and os.path.lexists(job.target / entry.target):
+            found.setdefault(entry.source, [entry.size, entry.mtime_ns])
+    ordered = sorted(found, key=os.fsencode)
+    return ordered, np.array([found[file] for file in ordered], np.int64).reshape(-1, 2)
+
+
+def _inputs(job: Job, features: Mapping[str, Any], files: Sequence[str], stamps: NDArray[np.int64]) -> str:
+    """Return a text that names all that decides the clusters."""
+    options = dict(job.method.kernel_options)
+    return digest_of(features, options, job.method.threshold, job.merge, job.batch_size, list(files), stamps)

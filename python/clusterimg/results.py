@@ -2,53 +2,71 @@
 
 It knows files, labels and edges, never where they came from. The order of calls in a run:
 
-    prepare(out, folder)                 before any work: refuses a folder that is in use
-    plan(files, labels, …)               pure: what goes where
-    apply(plan, folder, out, …)          hands the files over, then links the batch folders
-    write_clusters, write_skipped, …     the tables
+    check_place(out, folder)             before any work: refuses a folder that can't serve
+    with claimed(out, folder):           creates it, or goes on with it; held for this process alone
+        plan(files, labels, …)           pure: what goes where
+        apply(plan, folder, out, …)      hands the files over, then links the batch folders
+        write_clusters, …                the tables
 """
 
 from __future__ import annotations
 
-import contextlib
+import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._files import HAND_OVER, TEMPORARY, can_link_inside, link_inside, why_unreadable, write_error
-from ._manifest import Manifest
+from ._files import TEMPORARY, stamps, write_error
+from ._handover import HAND_OVER, Handover, Operation, Plan, apply, obsolete
+from ._lock import locked
+from ._manifest import MANIFEST, Entry, Manifest, Record, read_manifest
 from ._names import escape_name, place, unescape_name
-from ._tables import (
-    read_clusters,
-    read_table,
-    write_clusters,
-    write_run,
-    write_similarities,
-    write_skipped,
-)
-from ._types import Skip
+from ._similarities import read_similarities, similarities_name, write_similarities
+from ._table_readers import ClustersTable, read_clusters, read_clusters_table, read_run, read_table
+from ._tables import run_text, write_clusters, write_run, write_skipped
 from .errors import UsageError
+from .undoing import take_back, why_kept
 
 __all__ = [
+    "CLUSTERS",
+    "FINAL_TABLES",
     "MANIFEST",
+    "RUN",
+    "SKIPPED",
     "STATE_FOLDER",
     "TRANSFERS",
+    "ClustersTable",
+    "Entry",
     "Handover",
+    "Manifest",
     "Operation",
     "Plan",
-    "abandon",
+    "Record",
     "apply",
+    "check_free",
+    "check_place",
+    "claimed",
     "escape_name",
+    "locked",
+    "obsolete",
     "plan",
-    "prepare",
     "read_clusters",
+    "read_clusters_table",
+    "read_manifest",
+    "read_run",
+    "read_similarities",
     "read_table",
     "remove_state",
+    "remove_tables",
+    "run_text",
+    "similarities_name",
+    "stamps",
+    "take_back",
     "unescape_name",
     "write_clusters",
     "write_run",
@@ -56,60 +74,24 @@ __all__ = [
     "write_skipped",
 ]
 
+CLUSTERS, SKIPPED, RUN = FINAL_TABLES = ("clusters.csv", "skipped.csv", "run.json")
+"""The tables of a finished run."""
+
 TRANSFERS = (*HAND_OVER, "none")
 """What `--transfer` takes."""
 
-MANIFEST = "manifest.jsonl"
 STATE_FOLDER = ".clusterimg"
 """Folder in the result for features and edges, kept for later commands."""
 
 
-class Operation(NamedTuple):
-    """One file to hand over, or one link to make."""
-
-    source: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What goes where.
-
-    folders, batch_folders : those to create under the result folder, also if they stay empty
-    transfers : for image k, `transfers[k]`: from FOLDER into `result/`
-    links : for image k, `links[k]`: from its target to its place in a batch folder; or empty
-    """
-
-    folders: tuple[str, ...]
-    batch_folders: tuple[str, ...]
-    transfers: tuple[Operation, ...]
-    links: tuple[Operation, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Handover:
-    """What `apply` did.
-
-    targets : for each image its path relative to the result folder, empty where there is none
-    skips : files that were gone or unreadable when their turn came
-    has_batch_folders : False where none were planned, or the file system has no links of any kind
-    """
-
-    targets: tuple[str, ...]
-    skips: tuple[Skip, ...]
-    has_batch_folders: bool
-
-
-def prepare(out: Path, folder: Path, *, transfer: str = "copy") -> None:
-    """Create the empty result folder `out` for the images of `folder`.
+def check_place(out: Path, folder: Path, *, transfer: str = "copy") -> None:
+    """Check, touching nothing, that `out` can be the result folder for the images of `folder`.
 
     Raises
     ------
     UsageError
-        `out` holds something, is `folder` or holds it, or can't hold hard links to it. (`out` may
-        lie inside `folder`; whoever lists the images leaves it out.)
-    ResultError
-        `out` can't be created.
+        It is `folder` or holds it, is a file, or can't take the transfer. (It may lie inside
+        `folder`; whoever lists the images leaves it out.)
     """
     if transfer not in TRANSFERS:
         raise UsageError(f"transfer must be one of {', '.join(TRANSFERS)}, got {transfer!r}")
@@ -118,24 +100,131 @@ def prepare(out: Path, folder: Path, *, transfer: str = "copy") -> None:
         resolved = folder.resolve()
         if out.resolve() in (resolved, *resolved.parents):
             raise UsageError(f"{shown} is or holds the folder of the images: choose another --out")
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UsageError(f"{shown} exists and is not an empty folder: choose another --out")
+        if os.path.lexists(out) and not out.is_dir():
+            raise UsageError(f"{shown} exists and is no folder: choose another --out")
         parent = next(path for path in (out, *out.resolve().parents) if path.exists())
         if transfer == "hardlink" and parent.stat().st_dev != folder.stat().st_dev:
             raise UsageError(f"{shown} is on another file system, where no hard link reaches: use copy")
-        out.mkdir(parents=True, exist_ok=True)
-        (out / STATE_FOLDER).mkdir()
+        if transfer == "move" and not os.access(folder, os.W_OK):
+            raise UsageError(f"{escape_name(str(folder))} is read-only, so nothing can be moved: use copy")
     except OSError as error:
         raise write_error(out, error) from error
 
 
-def abandon(out: Path) -> None:
-    """Take back what `prepare` and the work before `apply` wrote; never touches anything else."""
-    remove_state(out)
-    for table in out.glob("similarities_*.parquet"):
-        table.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # not empty: somebody else put something there
+@contextmanager
+def claimed(out: Path, folder: Path, *, resume: bool = False, overwrite: bool = False) -> Iterator[Manifest]:
+    """Create the result folder `out` for the images of `folder`, hold it, and give its manifest.
+
+    After an error or an interrupt all that was found stays there, for `resume`; a folder in which
+    nothing was found yet goes.
+
+    Raises
+    ------
+    UsageError
+        As `check_free`.
+    ResultError
+        `out` can't be written, or another process holds it.
+    """
+    with ExitStack() as stack:
+        try:
+            is_new = not out.exists()
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(out))
+            check_free(out, folder, resume=resume, overwrite=overwrite)
+            if overwrite:
+                _clear(out)
+            (out / STATE_FOLDER).mkdir(exist_ok=True)
+            manifest = stack.enter_context(Manifest(out, folder))
+        except OSError as error:
+            raise write_error(out, error) from error
+        try:
+            yield manifest
+        except BaseException:
+            _abandon(out, is_new=is_new)
+            raise
+
+
+def check_free(out: Path, folder: Path, *, resume: bool = False, overwrite: bool = False) -> None:
+    """Check, touching nothing, that the folder `out` is empty, or can be gone on with or overwritten.
+
+    Raises
+    ------
+    UsageError
+        It holds what no run wrote, or a result, and that is not to be gone on with or overwritten;
+        or it can't be: it is of another folder, or what was handed over can't be taken back.
+    """
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not (out / MANIFEST).exists():
+        raise UsageError(f"{escape_name(str(out))} holds files that are not from a run: choose another --out")
+    if overwrite:
+        _check_clearable(out)
+    elif resume:
+        _check_same_folder(out, folder)
+    else:
+        raise UsageError(
+            f"{escape_name(str(out))} holds a result: --resume goes on with it, --overwrite replaces it, "
+            "or choose another --out"
+        )
+
+
+def _check_same_folder(out: Path, folder: Path) -> None:
+    before, now = read_manifest(out / MANIFEST).folder, folder.resolve()
+    if before != now:
+        shown = (escape_name(str(path)) for path in (out, before, now))
+        raise UsageError("{} is a result of {}, not of {}: choose another --out".format(*shown))
+
+
+def _check_clearable(out: Path) -> None:
+    record = read_manifest(out / MANIFEST)
+    shown = escape_name(str(out))
+    if any(entry.op == "move" and os.path.lexists(out / entry.target) for entry in record.entries):
+        raise UsageError(f"{shown} holds moved originals: put them back first, by undo {shown}")
+    if kept := why_kept(out, record):
+        raise UsageError(f"{shown} can't be overwritten: {escape_name(kept.file)} {kept.reason}")
+    if foreign := _foreign(out, record):
+        raise UsageError(f"{shown} can't be overwritten: {escape_name(foreign)} is not from a run")
+
+
+def _abandon(out: Path, *, is_new: bool) -> None:
+    """Remove a result folder in which nothing is worth keeping; never anything else."""
+    ours = {out / MANIFEST, out / STATE_FOLDER}
+    if is_new and set(out.iterdir()) == ours and not any((out / STATE_FOLDER).iterdir()):
+        (out / STATE_FOLDER).rmdir()
+        (out / MANIFEST).unlink()
         out.rmdir()
+
+
+def _clear(out: Path) -> None:
+    """Delete all that runs wrote into the result folder `out`; the folder itself stays."""
+    if not (out / MANIFEST).exists():
+        return
+    record = read_manifest(out / MANIFEST)
+    with Manifest(out, record.folder) as manifest:
+        take_back(out, manifest, record.entries)
+    remove_tables(out, record.tables)
+    remove_state(out)
+    (out / MANIFEST).unlink()
+
+
+def remove_tables(out: Path, names: Iterable[str]) -> None:
+    """Delete tables of ours that are of no use any more."""
+    for name in names:
+        (out / name).unlink(missing_ok=True)
+
+
+def _foreign(out: Path, record: Record) -> str | None:
+    """Return a file of the result folder that no run wrote, or None."""
+    ours = {MANIFEST, *record.tables, *(entry.target for entry in record.entries)}
+    for parent, folders, files in os.walk(out):
+        prefix = Path(parent).relative_to(out).as_posix()
+        if prefix == ".":
+            folders[:] = [name for name in folders if name != STATE_FOLDER]
+        for name in files:
+            path = name if prefix == "." else f"{prefix}/{name}"
+            if path not in ours and name != TEMPORARY:
+                return path
+    return None
 
 
 def remove_state(out: Path) -> None:
@@ -149,7 +238,10 @@ def plan(
     batches: NDArray[np.integer[Any]],
     batch_labels: NDArray[np.int32],
     *,
+    stamps: NDArray[np.int64],
+    sources: Sequence[str] = (),
     batch_folders: bool = True,
+    merged: bool = True,
 ) -> Plan:
     """Return what goes where. Touches no file.
 
@@ -161,8 +253,14 @@ def plan(
         Cluster in the result and in its batch, -1 for an outlier.
     batches : (n,) int
         Batch of each image, from 0.
+    stamps : (n, 2) int64
+        Size and mtime_ns of each file when it was listed.
+    sources : sequence of str
+        Where the images are, relative to FOLDER or absolute; their `files`, if not given.
     batch_folders : bool
-        Whether to plan `batch_k/`.
+        Whether to plan `batch_k/` with links into `result/`.
+    merged : bool
+        False: there is no `result/`, the files themselves go into `batch_k/`.
 
     Notes
     -----
@@ -173,119 +271,22 @@ def plan(
         if array.shape != (len(files),):
             raise UsageError(f"{name} must have shape ({len(files)},), got {array.shape}")
     homes = [f"result/{_folder_of(label)}" for label in labels.tolist()]
+    pairs = zip(batches.tolist(), batch_labels.tolist(), strict=True)
+    batch_homes = [f"batch_{batch}/{_folder_of(label)}" for batch, label in pairs]
+    all_homes = ["result/outliers", *homes]
+    all_batch_homes = [f"batch_{batch}/outliers" for batch in np.unique(batches).tolist()] + batch_homes
+    if not merged:
+        homes, all_homes, batch_folders = batch_homes, all_batch_homes, False
     targets = place(files, homes, reserved=(TEMPORARY,))
-    batch_homes, links = [], []
-    if batch_folders:
-        pairs = zip(batches.tolist(), batch_labels.tolist(), strict=True)
-        own = [f"batch_{batch}/{_folder_of(label)}" for batch, label in pairs]
-        links = list(map(Operation, targets, place(files, own, reserved=(TEMPORARY,))))
-        batch_homes = [f"batch_{batch}/outliers" for batch in np.unique(batches).tolist()] + own
+    facts = zip(sources or files, targets, *stamps.T.tolist(), strict=True)
+    links = place(files, batch_homes, reserved=(TEMPORARY,)) if batch_folders else []
     return Plan(
-        tuple(dict.fromkeys(["result/outliers", *homes])),
-        tuple(dict.fromkeys(batch_homes)),
-        tuple(map(Operation, files, targets)),
-        tuple(links),
+        folders=tuple(dict.fromkeys(all_homes)),
+        batch_folders=tuple(dict.fromkeys(all_batch_homes)) if batch_folders else (),
+        transfers=tuple(Operation(*fact) for fact in facts),
+        links=tuple(map(Operation, targets, links)),
     )
 
 
 def _folder_of(label: int) -> str:
     return "outliers" if label < 0 else f"cluster_{label}"
-
-
-def apply(
-    plan: Plan,
-    folder: Path,
-    out: Path,
-    *,
-    transfer: str = "copy",
-    progress: Callable[[int, int], None] | None = None,
-) -> Handover:
-    """Hand the files of `folder` over as planned, then make the links of the batch folders.
-
-    Parameters
-    ----------
-    plan : Plan
-        What goes where.
-    folder, out : Path
-        Where the images are; the result folder, made by `prepare`.
-    transfer : str
-        `copy` (with time and mode; of a linked file, its content), `hardlink` (to the file itself,
-        also where FOLDER has a symbolic link to it), `symlink` (absolute, to the file itself, so
-        the result may be moved), or `none`: no folders, no files, a manifest of one line.
-    progress : callable
-        Called as `progress(done, total)` after each file and each link.
-
-    Raises
-    ------
-    ResultError
-        `out` can't be written: no space, no rights, no hard links. The originals are as they were,
-        and no file is there in part.
-    """
-    if transfer not in TRANSFERS:
-        raise UsageError(f"transfer must be one of {', '.join(TRANSFERS)}, got {transfer!r}")
-    try:
-        with Manifest(out / MANIFEST, folder, transfer) as manifest:
-            if transfer == "none":
-                return Handover(("",) * len(plan.transfers), (), False)
-            has_batch_folders = bool(plan.batch_folders) and can_link_inside(
-                out, MANIFEST, f"{STATE_FOLDER}/link"
-            )
-            links = plan.links if has_batch_folders else ()
-            n_files, total = len(plan.transfers), len(plan.transfers) + len(links)
-            _make_folders(plan.folders, out, manifest)
-            tracked = _tracked(plan.transfers, 0, total, progress)
-            targets, skips = _hand_over(tracked, folder, out, transfer, manifest)
-            if has_batch_folders:
-                _make_folders(plan.batch_folders, out, manifest)
-                _link(zip(_tracked(links, n_files, total, progress), targets, strict=True), out, manifest)
-            return Handover(tuple(targets), tuple(skips), has_batch_folders)
-    except OSError as error:
-        raise write_error(out, error) from error
-
-
-def _tracked(
-    operations: Sequence[Operation], before: int, total: int, progress: Callable[[int, int], None] | None
-) -> Iterator[Operation]:
-    """Yield the operations, and report each once its turn is over."""
-    for done, operation in enumerate(operations, before + 1):
-        yield operation
-        if progress is not None:
-            progress(done, total)
-
-
-def _make_folders(folders: Iterable[str], out: Path, manifest: Manifest) -> None:
-    for target in folders:
-        manifest.add("folder", target=target)
-        (out / target).mkdir(parents=True, exist_ok=True)
-
-
-def _hand_over(
-    operations: Iterable[Operation], folder: Path, out: Path, transfer: str, manifest: Manifest
-) -> tuple[list[str], list[Skip]]:
-    """Do the transfers; return the targets, empty where a source was at fault, and those sources."""
-    targets, skips = [], []
-    for file, target in operations:
-        source = folder / file
-        try:
-            status = source.stat()
-            manifest.add(
-                transfer, source=file, target=target, size=status.st_size, mtime_ns=status.st_mtime_ns
-            )
-            HAND_OVER[transfer](source, out / target)
-            targets.append(target)
-        except OSError as error:
-            # The system seldom says which side failed, so the source is read again to find out.
-            reason = why_unreadable(source)
-            if reason is None:
-                raise write_error(out / target, error) from error
-            targets.append("")
-            skips.append(Skip(file, reason))
-    return targets, skips
-
-
-def _link(pairs: Iterable[tuple[Operation, str]], out: Path, manifest: Manifest) -> None:
-    """Make the links of the batch folders to the files that were handed over."""
-    for (source, target), handed_over in pairs:
-        if handed_over:
-            manifest.add("link", source=source, target=target)
-            link_inside(out, source, target)

@@ -1,0 +1,296 @@
+"""merge(): results of earlier runs become one, from the features that they kept."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import results as tables
+from ._flow import SHARED, Job, Result, check_options, decided, earlier, finished, strictly, workplace
+from ._memory import parse_memory
+from ._store import Place, Store
+from ._types import Progress, Skip
+from .backends import select
+from .batches import Batches, Clock, digest_of
+from .errors import ResultError, UsageError
+from .extraction import features_of
+from .merging import groups_of
+from .methods import Classic, create
+
+__all__ = ["merge"]
+
+
+def merge(
+    results: Sequence[str | os.PathLike[str]],
+    *,
+    threshold: float | None = None,
+    out: str | os.PathLike[str] | None = None,
+    transfer: str = "copy",
+    merge: str = "representatives",
+    threads: int = 0,
+    backend: str = "auto",
+    batch_folders: bool = True,
+    keep_features: bool = True,
+    strict: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Join the results of earlier runs of one method into a new one; no image is read again.
+
+    Images are taken from where they are now: with `transfer="move"` those of a result that moved them
+    move on, and the undo of the new result puts them back into the old one. A `file` is relative to
+    the folder that all their folders lie in.
+
+    Parameters
+    ----------
+    results : sequence of paths
+        One or more result folders. One makes sense after `run(…, merge="no")`.
+    threshold : float
+        That of the results, if not given; another one is applied inside them too.
+    out : path
+        The result folder, as for `run`; `RESULT_merged` beside the first, if not given.
+    merge : str
+        `representatives`: the first images of the clusters of all results are compared; `exact`: all
+        images of all batches.
+    transfer, threads, backend, batch_folders, keep_features, strict, resume, overwrite, dry_run, progress
+        As for `run`.
+
+    Raises
+    ------
+    UsageError
+        A parameter is wrong, or the results are not of one method with one set of parameters.
+    ResultError
+        A result is damaged, in use, or has no features; the new one can't be written.
+    FilesSkipped
+        Under `strict`; its `result` is the complete result.
+    """
+    asked = {name: value for name, value in locals().items() if name not in ("results", "progress")}
+    clock = Clock()
+    with ExitStack() as stack:
+        parts = _opened([Path(path) for path in results], stack)
+        job = _job(parts, asked, progress)
+        with workplace(job) as (place, manifest):
+            result = _merged(job, parts, place, manifest, clock)
+    return strictly(job, result)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One of the results to be joined.
+
+    out : its folder
+    record : what its manifest says
+    options : parameters of its run that decide features and pairs
+    features : what its features agree in
+    table : its images
+    """
+
+    out: Path
+    record: tables.Record
+    options: Mapping[str, Any]
+    features: Mapping[str, Any]
+    table: tables.ClustersTable
+
+    def method(self, threshold: float | None = None) -> Classic:
+        """Return the method of its run, with its threshold or another."""
+        given = dict(self.options) if threshold is None else {**self.options, "threshold": threshold}
+        try:
+            method: Classic = create(str(given.pop("method")), **given)
+        except (TypeError, ValueError) as error:
+            raise ResultError(f"{_shown(self.out / tables.RUN)}: parameters: {error}") from error
+        return method
+
+    def located(self) -> tuple[Store, list[Place]]:
+        """Return its features, and where they are of each image."""
+        store = Store(self.out / tables.STATE_FOLDER, self.features)
+        places = [place for place in store.find(self.table.files) if place is not None]
+        if len(places) < len(self.table):
+            raise ResultError(
+                f"{_shown(self.out)} lacks the features of {len(self.table) - len(places)} of "
+                f"{len(self.table)} images: make it again, and keep the features"
+            )
+        return store, places
+
+    def edges(self, batch: int, images: NDArray[np.intp]) -> NDArray[np.void] | None:
+        """Return the edges of a batch, indices within it, or None if its table does not serve."""
+        try:
+            table = tables.read_similarities(self.out / tables.similarities_name(f"batch_{batch}"))
+        except ResultError:  # they are found again
+            return None
+        edges, first = table.edges.copy(), images[0]
+        edges["i"] -= first
+        edges["j"] -= first
+        is_inside = edges["i"].min(initial=0) >= 0 and edges["j"].max(initial=0) < len(images)
+        return edges if is_inside and images[-1] - first == len(images) - 1 else None
+
+    def sources(self, prefix: str) -> Iterator[str]:
+        """Yield where each image is now, under `prefix` or absolute."""
+        moved = {entry.target for entry in self.record.entries if entry.op == "move"}
+        for file, target in zip(self.table.files, self.table.targets, strict=True):
+            here = self.out.resolve() / target
+            has_it = bool(target) and here.exists()
+            if has_it and (target in moved or not (self.record.folder / file).exists()):
+                yield str(here)
+            else:
+                yield prefix + file
+
+    def skipped(self, prefix: str) -> Iterator[Skip]:
+        """Yield the files that could not be used."""
+        for _, (file, reason) in tables.read_table(self.out / tables.SKIPPED, ("file", "reason")):
+            yield Skip(prefix + tables.unescape_name(file), tables.unescape_name(reason))
+
+
+def _shown(path: Path) -> str:
+    return tables.escape_name(str(path))
+
+
+_OPTIONS = ("method", "threshold", "size", "scale", "hash_size", "orb_rule")
+
+
+def _opened(folders: Sequence[Path], stack: ExitStack) -> list[_Part]:
+    """Return the results, read and held for this process."""
+    if not folders:
+        raise UsageError("results must be one or more result folders, got none")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UsageError("results must be different folders, got one of them twice")
+    parts = []
+    for folder in folders:
+        run = tables.read_run(folder)
+        stack.enter_context(tables.locked(folder))
+        options = {name: run["parameters"].get(name) for name in _OPTIONS}
+        if isinstance(options["size"], list):
+            options["size"] = tuple(options["size"])
+        if not isinstance(run.get("features"), dict):
+            raise ResultError(f"{_shown(folder / tables.RUN)}: features must be an object")
+        record = tables.read_manifest(folder / tables.MANIFEST)
+        features = {**run["features"], "policy": run["image_policy"]}
+        parts.append(_Part(folder, record, options, features, tables.read_clusters_table(folder)))
+    return parts
+
+
+def _job(parts: Sequence[_Part], asked: Mapping[str, Any], progress: Progress | None) -> Job:
+    """Return what was asked for, every default filled in, after a check that the results agree."""
+    first = parts[0]
+    for part in parts[1:]:
+        for name in ("method", "params", "policy"):
+            if part.features.get(name) != first.features.get(name):
+                raise UsageError(
+                    f"results must agree in {name}: {_shown(first.out)} has {first.features.get(name)}, "
+                    f"{_shown(part.out)} has {part.features.get(name)}"
+                )
+        if part.method().kernel_options != first.method().kernel_options:
+            raise UsageError(f"results must agree in orb_rule: {_shown(first.out)}, {_shown(part.out)}")
+        if asked["threshold"] is None and part.options["threshold"] != first.options["threshold"]:
+            raise UsageError("the results have different thresholds: give the one to use")
+    asked = {**first.options, **{name: value for name, value in asked.items() if value is not None}}
+    asked = {
+        "out": None,
+        "batch_size": None,
+        "recursive": True,
+        **asked,
+        "results": [part.out for part in parts],
+    }
+    check_options(asked)
+    if asked["merge"] == "no":
+        raise UsageError("merge must be representatives or exact, got 'no'")
+    base = Path(os.path.commonpath([part.record.folder for part in parts]))
+    beside = first.out.resolve().with_name(f"{first.out.resolve().name}_merged")
+    target = beside if asked["out"] is None else Path(asked["out"])
+    for part in parts:
+        for folder in (part.out, part.record.folder):
+            tables.check_place(target, folder)
+    return Job(
+        asked=asked,
+        source=base,
+        target=target,
+        method=first.method(asked["threshold"]),
+        engine=select(asked["backend"], n_threads=asked["threads"]),
+        memory=parse_memory(None),
+        batch_size=0,
+        progress=progress,
+        **{name: asked[name] for name in SHARED},
+    )
+
+
+def _merged(job: Job, parts: Sequence[_Part], out: Path, manifest: tables.Manifest, clock: Clock) -> Result:
+    """Join the results in the new folder `out`."""
+    prefixes = [_prefix(part, job.source) for part in parts]
+    files = [prefix + file for part, prefix in zip(parts, prefixes, strict=True) for file in part.table.files]
+    twice, count = Counter(files).most_common(1)[0] if files else ("", 0)
+    if count > 1:
+        raise UsageError(f"{tables.escape_name(twice)} is in {count} of the results: an image may be in one")
+    features = {**parts[0].features, "decoders": _decoders(parts)}
+    found = [part.located() for part in parts]
+    stamps = [place[3:] for _, places in found for place in places]
+    method = job.method
+    inputs = digest_of(features, dict(method.kernel_options), method.threshold, job.merge, files, stamps)
+    decision = earlier(out, manifest, inputs)
+    reused = {"features": len(files), "batches": 0}
+    if decision is None:
+        store = Store(out / tables.STATE_FOLDER, features)
+        batches = Batches(out, manifest, store, method, job.engine, job.progress, clock)
+        for part, (kept, places), prefix in zip(parts, found, prefixes, strict=True):
+            _add(part, kept, places, prefix, store, batches, method)
+        is_same = all(part.options["threshold"] == method.threshold for part in parts)
+        groups = groups_of([part.table.labels for part in parts]) if is_same else None
+        labels = batches.merge(job.merge, groups)
+        pairs = list(zip(parts, prefixes, strict=True))
+        skipped = tuple(skip for part, prefix in pairs for skip in part.skipped(prefix))
+        sources = tuple(source for part, prefix in pairs for source in part.sources(prefix))
+        decision = decided(job, batches, labels, about=features, skipped=skipped, sources=sources)
+        decision.save(out / tables.STATE_FOLDER, inputs)
+        store.forget_unused()
+        reused["batches"] = batches.reused["batches"]
+    if job.transfer == "move" and not job.dry_run:
+        for part in parts:
+            with tables.Manifest(part.out, part.record.folder) as before:
+                before.add("merged", target=str(job.target.resolve()))
+                before.commit()
+    return finished(job, out, manifest, decision, clock, reused)
+
+
+def _prefix(part: _Part, base: Path) -> str:
+    """Return what goes before a file of the part to make it relative to the folder of all parts."""
+    prefix = part.record.folder.relative_to(base).as_posix()
+    return "" if prefix == "." else prefix + "/"
+
+
+def _decoders(parts: Sequence[_Part]) -> dict[str, str]:
+    """Return the versions of the decoders that read the images of the parts."""
+    found: dict[str, dict[str, None]] = {}
+    for part in parts:
+        for name, version in part.features.get("decoders", {}).items():
+            found.setdefault(name, {})[str(version)] = None
+    return {name: ", ".join(versions) for name, versions in found.items()}
+
+
+def _add(
+    part: _Part,
+    kept: Store,
+    places: Sequence[Place],
+    prefix: str,
+    store: Store,
+    batches: Batches,
+    method: Classic,
+) -> None:
+    """Add the batches of a part, features and all."""
+    for batch in np.unique(part.table.batches).tolist():
+        images = np.flatnonzero(part.table.batches == batch)
+        files = [prefix + part.table.files[k] for k in images.tolist()]
+        mine = [places[k] for k in images.tolist()]
+        stamps = np.array([place[3:] for place in mine], np.int64)
+        features = kept.put(mine, {}, empty=features_of([], method))
+        there = store.add(files, stamps, [place.decoder for place in mine], features)
+        is_same = part.options["threshold"] == method.threshold
+        known = part.edges(batch, images) if is_same else None
+        batches.add(files, there, {there[0].chunk: features}, known=known)
