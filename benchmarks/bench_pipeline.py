@@ -1,12 +1,13 @@
 """Whole runs: accuracy, CPU time and memory of `python -m clusterimg run`, as processes of their own.
 
-    CLUSTERIMG_DATA=… python benchmarks/bench_pipeline.py [accuracy] [overhead] [memory] [--write]
+    CLUSTERIMG_DATA=… python benchmarks/bench_pipeline.py [accuracy] [overhead] [memory] [resume] [--write]
 
 prints tables in Markdown; with `--write` they replace those in benchmarks/README.md.
 
 accuracy: every method at its defaults on the sets with known groups, alone and among distractors.
 overhead: a run with `imagehash` against a bare process that decodes the same files, in turn.
 memory:   peak memory of `ssim` on 10,000 images at 64 pixels.
+resume:   a second run in the same result folder, with the same and with another threshold.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -200,12 +202,48 @@ def memory(data: Path, *, n_images: int = 10_000) -> Iterator[str]:
     )
 
 
+# --- resume ---
+
+
+def resume(data: Path, *, rounds: int = 3) -> Iterator[str]:
+    """Yield the lines of the table: what a second run in the same result folder costs."""
+    runs = {
+        "first run, > .63": ("--threshold", ".63", "--overwrite"),
+        "the same again, --resume": ("--threshold", ".63", "--resume"),
+        "--resume with > .70": ("--threshold", ".70", "--resume"),
+        "first run, > .70": ("--threshold", ".70", "--overwrite"),
+    }
+    spent: dict[str, list[tuple[Spent, dict[str, Any]]]] = {name: [] for name in runs}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = _gather(data, SETS[0], True, Path(temporary) / "images").with_name("images")
+        common = ("--method", "ssim", "--transfer", "none", "--out", folder.with_name("result"), "--json")
+        for _ in range(rounds):
+            for name, options in runs.items():
+                run = clusterimg("run", folder, *common, *options)
+                spent[name].append((run, json.loads(run.stdout)))
+    n_images = spent["first run, > .63"][0][1]["counts"]["images"]
+    yield f"{n_images} images, `ssim`, two threads, {rounds} rounds in turn, medians."
+    yield ""
+    yield "| run | CPU s | features, s | pairs, s | features used again | similar pairs |"
+    yield "|---|---|---|---|---|---|"
+    for name, found in spent.items():
+        seconds = [summary["seconds"] for _, summary in found]
+        reused, counts = found[0][1]["reused"], found[0][1]["counts"]
+        yield (
+            f"| {name} | {statistics.median(run.cpu for run, _ in found):.2f} | "
+            f"{statistics.median(s.get('features', 0.0) for s in seconds):.2f} | "
+            f"{statistics.median(s.get('pairs', 0.0) for s in seconds):.2f} | "
+            f"{reused['features']} | {counts['pairs']} |"
+        )
+
+
 # --- what was asked for ---
 
 PARTS: dict[str, Callable[[Path], Iterator[str]]] = {
     "accuracy": accuracy,
     "overhead": overhead,
     "memory": memory,
+    "resume": resume,
 }
 
 

@@ -97,3 +97,22 @@ def write_pictures(folder: Path, faults: Mapping[int, str], n_files: int) -> lis
         picture = np.full((k // 100 + 1, k % 100 + 1), LEVELS[faults.get(k, "nothing")], np.uint8)
         (folder / file).write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
     return files
+
+
+class Doomed(Faulty):
+    """Ends the process that reads images whenever it wants to begin with a file."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _doomed, ()
+
+
+def _doomed() -> Faulty:
+    from clusterimg import _frames
+
+    pack = _frames.pack
+
+    def pack_or_end(header: dict[str, Any], payload: bytes = b"") -> bytes:
+        return os._exit(1) if "began" in header else pack(header, payload)
+
+    _frames.pack = pack_or_end
+    return Faulty()

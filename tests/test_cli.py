@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,13 +29,18 @@ def folder(tmp_path: Path) -> Path:
     return save(tmp_path / "photos", groups())
 
 
-def test_every_option_of_run_is_a_keyword_of_the_same_name_and_default() -> None:
-    arguments = vars(cli.parser().parse_args(["run", "FOLDER"]))
-    for terminal in ("command", "quiet", "verbose", "json", "folder"):
-        arguments.pop(terminal)
+@pytest.mark.parametrize(
+    ("command", "function", "positional"), [("run", ci.run, "folder"), ("merge", ci.merge, "results")]
+)
+def test_every_option_is_a_keyword_of_the_same_name_and_default(
+    command: str, function: Callable[..., object], positional: str
+) -> None:
+    arguments = vars(cli.parser().parse_args([command, "PATH"]))
+    for other in ("command", "quiet", "verbose", "json", positional):
+        arguments.pop(other)
     keywords = {
         name: keyword.default
-        for name, keyword in inspect.signature(ci.run).parameters.items()
+        for name, keyword in inspect.signature(function).parameters.items()
         if keyword.kind is keyword.KEYWORD_ONLY and name != "progress"
     }
     assert arguments == keywords
@@ -83,7 +89,12 @@ def test_skipped_files_are_shown_and_are_exit_code_1_under_strict(folder: Path) 
         (["run", ".", "--method", "sift"], "invalid choice"),
         (["run", ".", "--size", "64"], "wanted WIDTHxHEIGHT"),
         (["run", ".", "--size", "64x64"], "imagehash has no size"),
-        (["run", ".", "--transfer", "move"], "invalid choice"),
+        (["run", ".", "--transfer", "teleport"], "invalid choice"),
+        (["run", ".", "--resume", "--overwrite"], "give one of them"),
+        (["run", "."], "holds no files"),
+        (["merge"], "RESULT"),
+        (["merge", "one", "--merge", "no"], "invalid choice"),
+        (["undo"], "RESULT"),
     ],
 )
 def test_wrong_usage_is_exit_code_2_and_says_what_was_wanted(
@@ -100,7 +111,19 @@ def test_an_existing_result_is_refused(folder: Path) -> None:
     assert call("run", folder).returncode == 0
     again = call("run", folder)
     assert again.returncode == 2
-    assert "choose another --out" in again.stderr
+    assert again.stderr == (
+        f"clusterimg: error: {folder}_clustered holds a result: --resume goes on with it, "
+        "--overwrite replaces it, or choose another --out\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["merge", "undo", "evaluate"])
+def test_a_folder_without_a_result_is_named(folder: Path, command: str) -> None:
+    done = call(command, folder, *([folder] if command == "evaluate" else []))
+    assert done.returncode == 3
+    assert done.stderr.startswith(f"clusterimg: error: can't read {folder}/")
+    assert done.stderr.count("\n") == 1
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["photos"]
 
 
 def test_a_result_that_cannot_be_written_is_exit_code_3(folder: Path) -> None:
@@ -111,25 +134,60 @@ def test_a_result_that_cannot_be_written_is_exit_code_3(folder: Path) -> None:
     assert "Traceback" in call("run", folder, "--out", "/proc/clusterimg", "--verbose").stderr
 
 
-def test_ctrl_c_stops_the_pair_work_and_exits_with_130(tmp_path: Path) -> None:
+def test_ctrl_c_in_the_pair_work_exits_with_130_and_resume_goes_on(tmp_path: Path) -> None:
     images = {f"{k:03}.png": picture(k, 320, 320) for k in range(120)}
     folder = save(tmp_path / "photos", images)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "clusterimg", "run", str(folder), "--method", "orb", "--threads", "1"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    out = tmp_path / "photos_clustered" / ".clusterimg"
-    while process.poll() is None and not out.exists():
+    command = [sys.executable, "-m", "clusterimg", "run", str(folder), "--method", "orb", "--threads", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    features = tmp_path / "photos_clustered" / ".clusterimg" / "features_000000.npz"
+    while process.poll() is None and not features.exists():
         time.sleep(0.01)
-    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     asked = time.monotonic()
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert time.monotonic() - asked < 5
-    assert stderr == "clusterimg: interrupted\n"
-    assert not out.parent.exists()
+    assert time.monotonic() - asked < 1
+    assert stderr == "clusterimg: interrupted: the same command with --resume goes on\n"
+    done = call(*command[3:], "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "used from before: the features of 120 images\n" in done.stdout
+
+
+def test_what_was_reused_is_printed(folder: Path) -> None:
+    assert "used from before" not in call("run", folder).stdout
+    again = call("run", folder, "--resume")
+    assert "used from before: the features of 15 images\n" in again.stdout
+    assert json.loads(call("run", folder, "--resume", "--json").stdout)["reused"] == {
+        "features": 15,
+        "batches": 0,
+    }
+
+
+def test_merge_and_undo_print_what_they_did(tmp_path: Path) -> None:
+    for name in "ab":
+        save(tmp_path / name, groups(2, 2, 1))
+        assert call("run", tmp_path / name, "--transfer", "move").returncode == 0
+    done = call("merge", *(tmp_path / f"{name}_clustered" for name in "ab"), "--transfer", "move")
+    assert "10 images: 3 clusters of 10 images, 0 outliers" in done.stdout
+    merged = tmp_path / "a_clustered_merged"
+    assert f"result: {merged}/result\n" in done.stdout
+    assert f"to put the files back: clusterimg undo {merged}\n" in done.stdout
+    part = call("undo", tmp_path / "a_clustered")
+    assert part.returncode == 3
+    assert f"undo {merged} first" in part.stderr
+    assert call("undo", merged).stdout == "10 files put back, 10 copies and links deleted\n"
+    assert call("undo", tmp_path / "a_clustered", "--quiet").stdout == ""
+    undone = json.loads(call("undo", tmp_path / "b_clustered", "--json").stdout)
+    assert undone == {"restored": 5, "removed": 5, "kept": [], "missing": []}
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(groups(2, 2, 1))
+
+
+def test_dry_run_prints_where_files_would_go(folder: Path) -> None:
+    done = call("run", folder, "--dry-run", "--verbose")
+    assert done.returncode == 0, done.stderr
+    assert "0_0.png -> result/cluster_0/0_0.png\n" in done.stdout
+    assert done.stdout.endswith(f"dry run: nothing was written into {folder}_clustered\n")
+    assert [path.name for path in folder.parent.iterdir()] == ["photos"]
 
 
 def test_a_closed_pipe_is_no_traceback(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -60,7 +61,8 @@ def test_result_folder_holds_what_the_tables_say(folder: Path) -> None:
     assert summary["counts"]["images"] == 15
     assert summary["parameters"]["threshold"] == METHODS["imagehash"]().threshold
     assert summary["backend"]["name"] == "cpp"
-    assert sorted(path.name for path in (result.out / ".clusterimg").iterdir()) == ["batch_0.npz"]
+    state = sorted(path.name for path in (result.out / ".clusterimg").iterdir())
+    assert state == ["decision.npz", "features_000000.npz"]
 
 
 @pytest.mark.parametrize("method", ALL_METHODS)
@@ -213,6 +215,19 @@ def test_out_inside_the_folder_is_not_taken_for_images(tmp_path: Path) -> None:
     assert len(result.files) == 4
 
 
+def test_moved_files_are_where_the_table_says_and_come_back(folder: Path) -> None:
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+    result = ci.run(folder, transfer="move")
+    assert not list(folder.iterdir())
+    for file, target in zip(result.files, result.targets, strict=True):
+        moved = result.out / target
+        assert (moved.read_bytes(), moved.stat().st_mtime_ns) == before[file]
+    undone = ci.undo(result.out)
+    assert (undone.restored, undone.removed, undone.kept, undone.missing) == (15, 15, (), ())
+    after = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+    assert after == before
+
+
 @pytest.mark.parametrize("transfer", ["copy", "hardlink", "symlink", "none"])
 def test_originals_stay_as_they_are(folder: Path, transfer: str) -> None:
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
@@ -252,6 +267,7 @@ def test_strict_raises_after_the_run_is_complete(folder: Path) -> None:
         ({"threshold": float("nan")}, "finite"),
         ({"threshold": 10}, "threshold must be below 1, the highest score there is, got 10"),
         ({"merge": "maybe"}, "merge must be one of"),
+        ({"resume": True, "overwrite": True}, "give one of them"),
         ({"transfer": "teleport"}, "transfer must be one of"),
         ({"batch_size": 0}, "batch_size must be 1 or more"),
         ({"memory": "much"}, "memory must be"),
@@ -279,14 +295,39 @@ def test_an_empty_folder_and_a_missing_one_are_named(tmp_path: Path) -> None:
         ci.run(tmp_path / "missing")
 
 
-def test_an_interrupted_run_leaves_no_result_folder(folder: Path) -> None:
-    def interrupt(stage: str, done: int, total: int) -> None:
-        if stage == "features" and done == 5:
+def interrupt_at(stage: str, at: int) -> Callable[[str, int, int], None]:
+    """Return a progress function that raises what Ctrl-C does."""
+
+    def progress(now: str, done: int, total: int) -> None:
+        if (now, done) == (stage, at):
             raise KeyboardInterrupt
 
+    return progress
+
+
+def test_an_interrupted_run_keeps_what_it_found(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        ci.run(folder, progress=interrupt)
-    assert not (folder.parent / "photos_clustered").exists()
+        ci.run(folder, progress=interrupt_at("features", 5))
+    out = folder.parent / "photos_clustered"
+    assert sorted(path.name for path in out.iterdir()) == [".clusterimg", "manifest.jsonl"]
+    assert [path.name for path in (out / ".clusterimg").iterdir()] == ["features_000000.npz"]
+    assert ci.run(folder, resume=True).summary["reused"] == {"features": 5, "batches": 0}
+
+
+def test_a_run_that_found_nothing_yet_leaves_no_result_folder(tmp_path: Path) -> None:
+    folder = save(tmp_path / "photos", {})
+    with pytest.raises(ci.UsageError, match="holds no files"):
+        ci.run(folder)
+    (folder / "empty.png").touch()
+    with pytest.raises(KeyboardInterrupt):
+        ci.run(folder, progress=interrupt_at("features", 1))
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "manifest.jsonl").touch()
+    with pytest.raises(KeyboardInterrupt):  # a folder that was there before stays
+        ci.run(folder, out=out, resume=True, progress=interrupt_at("features", 1))
+    assert out.is_dir()
 
 
 def test_progress_rises_to_the_total_of_each_stage(folder: Path) -> None:

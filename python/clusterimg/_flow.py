@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ __all__ = [
     "decided",
     "earlier",
     "finished",
+    "put_back",
     "strictly",
     "workplace",
 ]
@@ -132,11 +132,6 @@ def workplace(job: Job) -> Iterator[tuple[Path, results.Manifest]]:
             yield job.target, manifest
         return
     results.check_free(job.target, job.source, resume=job.resume, overwrite=job.overwrite)
-    if job.resume and (job.target / results.MANIFEST).exists():
-        entries = results.read_manifest(job.target / results.MANIFEST).entries
-        if any(entry.op == "move" and os.path.lexists(job.target / entry.target) for entry in entries):
-            shown = results.escape_name(str(job.target))
-            raise UsageError(f"{shown} holds moved originals, which a dry run can't read: undo {shown} first")
     with tempfile.TemporaryDirectory(prefix="clusterimg-") as folder:
         out = Path(folder, "result")
         with results.claimed(out, job.source) as manifest:
@@ -150,20 +145,24 @@ def _borrow_features(target: Path, out: Path) -> None:
         (out / results.STATE_FOLDER / chunk.name).symlink_to(chunk.resolve())
 
 
-def earlier(out: Path, manifest: results.Manifest, inputs: str) -> Decision | None:
-    """Return what an earlier run found from the same inputs, or None.
-
-    If there is none, files that it moved are put back first, to be read where they were.
-    """
+def earlier(out: Path, inputs: str) -> Decision | None:
+    """Return what an earlier run found from the same inputs, if that is all there is to find, or None."""
     decision = Decision.load(out / results.STATE_FOLDER, inputs)
+    if decision is not None and decision.skipped and (out / results.RUN).exists():
+        decision = None  # it came to its end: perhaps the files can be read by now
     if decision is None:
-        if any(entry.op == "move" for entry in manifest.record.entries):
-            _take_back(out, manifest, manifest.record.entries)
         results.remove_tables(out, results.FINAL_TABLES)  # they tell of what is no longer so
     return decision
 
 
+def put_back(out: Path, manifest: results.Manifest) -> None:
+    """Put back what an earlier run moved, to be found where it was."""
+    if any(entry.op == "move" for entry in manifest.record.entries):
+        _take_back(out, manifest, manifest.record.entries)
+
+
 def _take_back(out: Path, manifest: results.Manifest, entries: Sequence[results.Entry]) -> None:
+    """Take operations back; raise `ResultError` where that would overwrite or delete what is not ours."""
     undone = results.take_back(out, manifest, entries)
     if undone.kept:
         first = undone.kept[0]

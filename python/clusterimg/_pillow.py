@@ -63,10 +63,11 @@ def read_grey(image: Image.Image) -> NDArray[np.uint8]:
         raise ImageError(_reason(image.format or "image", error)) from None
 
 
-_CUT_SHORT = re.compile(
-    "truncated|not enough|too short|unexpected end|buffer is not large enough", re.IGNORECASE
+_CUT_SHORT = re.compile("truncated|not enough|too short|incomplete|only got", re.IGNORECASE)
+_DAMAGED = re.compile(
+    "decoder error|overrun|data stream|cannot load|configuration|could not|invalid literal|next frame|b'",
+    re.IGNORECASE,
 )
-_DAMAGED = re.compile("decoder error|overrun|data stream|cannot load|broken", re.IGNORECASE)
 
 
 def _reason(kind: str, error: Exception) -> str:

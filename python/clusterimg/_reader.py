@@ -64,11 +64,7 @@ class Reader:
 
     def start(self) -> Mapping[str, str]:
         """Start the process, if there is none, and return the versions of its decoders."""
-        if self._process is None:
-            self._process = ReaderProcess(self._job)
-            self.versions = self._process.versions
-        assert self.versions is not None
-        return self.versions
+        return self._started().versions
 
     def close(self) -> None:
         """Kill the process, if there is one, without waiting for what it is reading."""
@@ -98,6 +94,12 @@ class Reader:
             self.close()
             raise
 
+    def _started(self) -> ReaderProcess:
+        if self._process is None:
+            self._process = ReaderProcess(self._job)
+            self.versions = self._process.versions
+        return self._process
+
     def _send(self, account: _Account, root: bytes) -> None:
         """Send the files that are to go now; a suspect goes to a process of its own."""
         files = account.next_files()
@@ -105,11 +107,8 @@ class Reader:
             return
         if account.on_trial:
             self.close()
-        if self._process is None:
-            self._process = ReaderProcess(self._job)
-            self.versions = self._process.versions
         paths = [(index, os.path.join(root, os.fsencode(file))) for index, file in files]  # noqa: PTH118
-        self._process.send(b"".join(_frames.pack({"index": index}, path) for index, path in paths))
+        self._started().send(b"".join(_frames.pack({"index": index}, path) for index, path in paths))
 
     def _listen(self, account: _Account) -> None:
         """Enter into the account what the process says, or that it ended, or hangs."""
@@ -197,7 +196,7 @@ class _Account:
         thread it came from, and a decoder that hangs may keep all threads from going on.
         """
         if len(self.begun) == 1:
-            self._finish(*self.begun, ImageError(reason))
+            self._finish(next(iter(self.begun)), ImageError(reason))
         self._suspects += sorted(self.begun, reverse=True)
         self._again = sorted(self.in_flight.difference(self.begun)) + self._again
         self.in_flight.clear()

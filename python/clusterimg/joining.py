@@ -14,7 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import results as tables
-from ._flow import SHARED, Job, Result, check_options, decided, earlier, finished, strictly, workplace
+from ._flow import (
+    SHARED,
+    Job,
+    Result,
+    check_options,
+    decided,
+    earlier,
+    finished,
+    put_back,
+    strictly,
+    workplace,
+)
 from ._memory import parse_memory
 from ._store import Place, Store
 from ._types import Progress, Skip
@@ -234,9 +245,10 @@ def _merged(job: Job, parts: Sequence[_Part], out: Path, manifest: tables.Manife
     stamps = [place[3:] for _, places in found for place in places]
     method = job.method
     inputs = digest_of(features, dict(method.kernel_options), method.threshold, job.merge, files, stamps)
-    decision = earlier(out, manifest, inputs)
+    decision = earlier(out, inputs)
     reused = {"features": len(files), "batches": 0}
     if decision is None:
+        put_back(out, manifest)
         store = Store(out / tables.STATE_FOLDER, features)
         batches = Batches(out, manifest, store, method, job.engine, job.progress, clock)
         for part, (kept, places), prefix in zip(parts, found, prefixes, strict=True):

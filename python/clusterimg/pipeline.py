@@ -11,7 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import images, results
-from ._flow import SHARED, Job, Result, about, check_options, decided, earlier, finished, strictly, workplace
+from ._flow import (
+    SHARED,
+    Job,
+    Result,
+    about,
+    check_options,
+    decided,
+    earlier,
+    finished,
+    put_back,
+    strictly,
+    workplace,
+)
 from ._memory import batch_size_for, parse_memory
 from ._reader import Reader
 from ._store import Store
@@ -116,16 +128,20 @@ def run(
     with clock("list"):
         listing = images.find(job.source, recursive=recursive, exclude=job.target)
     with workplace(job) as (out, manifest), Reader(job.method, job.engine) as reader:
-        files, stamps = _with_moved(listing.files, job, manifest)
+        moved = results.moved(job.target)
+        with clock("list"):
+            files, stamps = _with_moved(job.source, listing.files, moved)
         if not files:
             hint = "" if recursive else " (subfolders need recursive)"
             raise UsageError(f"{folder} holds no files{hint}")
         features = about(job.method, reader.start())
         inputs = _inputs(job, features, files, stamps)
-        decision = earlier(out, manifest, inputs)
+        decision = earlier(out, inputs)
         reused = {"features": 0 if decision is None else len(decision.files), "batches": 0}
         if decision is None:
             store = Store(out / results.STATE_FOLDER, features)
+            if None in store.find(list(moved), np.array(list(moved.values()))):
+                _read_again(job, out, manifest)
             batches = Batches(out, manifest, store, job.method, job.engine, progress, clock)
             batches.cluster(job.source, files, stamps, job.batch_size, reader)
             labels = batches.merge(merge)
@@ -158,14 +174,19 @@ def _job(asked: Mapping[str, Any], progress: Progress | None) -> Job:
     )
 
 
+def _read_again(job: Job, out: Path, manifest: results.Manifest) -> None:
+    """Put back moved files, whose features can't be used again."""
+    if job.dry_run:
+        shown = results.escape_name(str(job.target))
+        raise UsageError(f"{shown} holds moved originals that must be read again: undo {shown} first")
+    put_back(out, manifest)
+
+
 def _with_moved(
-    files: Sequence[str], job: Job, manifest: results.Manifest
+    folder: Path, files: Sequence[str], moved: Mapping[str, tuple[int, int]]
 ) -> tuple[list[str], NDArray[np.int64]]:
     """Return the files of the folder as if nothing had been moved out of it, with their stamps."""
-    found = dict(zip(files, results.stamps(job.source, files).tolist(), strict=True))
-    for entry in manifest.record.entries:
-        if entry.op == "move" and os.path.lexists(job.target / entry.target):
-            found.setdefault(entry.source, [entry.size, entry.mtime_ns])
+    found = {**moved, **dict(zip(files, results.stamps(folder, files).tolist(), strict=True))}
     ordered = sorted(found, key=os.fsencode)
     return ordered, np.array([found[file] for file in ordered], np.int64).reshape(-1, 2)
 

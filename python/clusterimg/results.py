@@ -53,6 +53,7 @@ __all__ = [
     "claimed",
     "escape_name",
     "locked",
+    "moved",
     "obsolete",
     "plan",
     "read_clusters",
@@ -225,6 +226,17 @@ def _foreign(out: Path, record: Record) -> str | None:
             if path not in ours and name != TEMPORARY:
                 return path
     return None
+
+
+def moved(out: Path) -> dict[str, tuple[int, int]]:
+    """Return size and mtime_ns of the files that were moved into the result folder `out` and are there."""
+    if not (out / MANIFEST).exists():
+        return {}
+    return {
+        entry.source: (entry.size, entry.mtime_ns)
+        for entry in read_manifest(out / MANIFEST).entries
+        if entry.op == "move" and os.path.lexists(out / entry.target)
+    }
 
 
 def remove_state(out: Path) -> None:
