@@ -54,7 +54,7 @@ LEVELS = {name: 20 * k for k, name in enumerate(FAULTS)}
 
 @dataclass(frozen=True)
 class Faulty(Method):
-    """Its feature is the shape of the picture. Each picture it begins is noted in `log`."""
+    """Its feature is the shape of the picture. Each picture it begins is noted in `log`, with its process."""
 
     name: ClassVar[str] = "faulty"
     threshold: float = 0.5
@@ -71,7 +71,7 @@ class Faulty(Method):
     def extract(self, grey: NDArray[np.uint8], engine: Any) -> NDArray[Any] | None:
         if self.log:
             log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-            os.write(log, f"{number_of(grey.shape)}\n".encode())
+            os.write(log, f"{number_of(grey.shape)} {os.getpid()}\n".encode())
             os.close(log)
         fault = list(FAULTS)[round(int(grey[0, 0]) / 20)]
         FAULTS[fault]()

@@ -718,14 +718,10 @@ def expectations(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-KNOWN_REFUSALS = {
-    "pillow/apng/chunk_no_fctl.png",  # Pillow complains once, then shows what it has
-    "pillow/broken_data_stream.png",
-    "pillow/truncated_end_chunk.png",
+REFUSED_BY_POLICY = {
+    "pillow/broken_data_stream.png",  # Pillow complains once, then shows what it has
     "pillow/truncated_jpeg.jpg",  # OpenCV fills the rest with grey
     "pillow/ultrahdr.jpg",
-    "pillow/png_decompression_dos.png",  # OpenCV reads these two, but it crashes on other damaged PNGs
-    "pillow/unknown_compression_method.png",
 }
 
 
@@ -743,7 +739,7 @@ def test_nasty_files_decode_or_give_a_reason():
                 refused.add(row["file"])
         assert time.perf_counter() - started < 20, row["file"]
     if PIL.__version__.startswith("13."):  # the version that expect.csv describes
-        assert refused <= KNOWN_REFUSALS
+        assert refused <= REFUSED_BY_POLICY
 
 
 @needs_data

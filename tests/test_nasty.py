@@ -226,8 +226,9 @@ def test_made_files_are_read_or_have_a_reason(nasty, method):
     small = {f for f in files if method == "ssim" and "fewer than the 7x7" in skipped.get(f, "")}
     assert [f for f in files if f.startswith("sound") and f in skipped and f not in small] == []
     for file in files:
-        if "bombs/" in file:
-            assert "above the limit" in skipped[file], file
+        if "bombs/" in file:  # Pillow 12 looks at the frame of a WEBP before its size
+            wanted = "above the limit|damaged" if file.endswith("webp") else "above the limit"
+            assert re.search(wanted, skipped[file]), file
     assert {f: r for f, r in skipped.items() if "crash" in r or "longer" in r or "can't use" in r} == {}
     assert all(f in skipped for f in files if f.startswith("-no"))
 

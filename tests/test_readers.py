@@ -36,10 +36,10 @@ same_each_time = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=100,
+    max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # a file is written anew each time
 )
-at_length = settings(same_each_time, max_examples=300)
+at_length = settings(same_each_time, max_examples=200)
 
 HOSTILE = ["\n", "\r", "\r\n", '"', "'", ",", "\\", "\\x41", "\\\\", " ", "\t", "\N{CAT FACE}", "\ufeff", "é"]
 pieces = st.one_of(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +79,10 @@ class Decision:
                     facts=texts["facts"],
                     **{name: found[name] for name in _ARRAYS},
                 )
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
-            return None  # none was kept, or it is damaged: what it held is found again
+        except (
+            Exception
+        ):  # none was kept, or it is damaged, for which NumPy and zipfile raise nearly anything
+            return None  # what it held is found again
 
 
 _ARRAYS = ("stamps", "batches", "batch_labels", "labels", "representatives", "scores")

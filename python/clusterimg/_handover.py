@@ -118,7 +118,7 @@ def apply(
     """
     if transfer == "none":
         return Handover(("",) * len(plan.transfers), (), False)
-    work = _Work(folder, out, manifest, frozenset(entry.target for entry in manifest.record.entries))
+    work = _Work(folder, out, manifest, {entry.target: entry.op for entry in manifest.record.entries})
     try:
         _check_space(plan.transfers, work, transfer)
         has_links = bool(plan.batch_folders) and can_link_inside(out, MANIFEST, ".clusterimg/link")
@@ -192,12 +192,12 @@ def _device(path: Path) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """Where a hand-over takes place; `known` are the targets the manifest had before it."""
+    """Where a hand-over takes place; `known` has each target that the manifest had before, and its op."""
 
     folder: Path
     out: Path
     manifest: Manifest
-    known: frozenset[str]
+    known: Mapping[str, str]
 
     def make_folders(self, folders: Sequence[str]) -> None:
         for target in folders:
@@ -217,12 +217,14 @@ class _Work:
 
     def _prepare(self, operation: Operation, transfer: str) -> str | None:
         """Announce an operation that is still to be done; return what speaks against it, or None."""
-        if self._is_done(operation):
-            return None
         source, target, size, mtime_ns = operation
-        reason = why_changed(self.folder / source, size, mtime_ns)
-        if reason is None:
-            op = _op(self.folder / source, transfer)
+        op = _op(self.folder / source, transfer)
+        if self._is_done(operation):
+            reason, is_new = None, self.known[target] != op  # a copy of which the original goes now
+        else:
+            reason = why_changed(self.folder / source, size, mtime_ns)
+            is_new = reason is None
+        if is_new:
             self.manifest.add(op, source=source, target=target, size=size, mtime_ns=mtime_ns)
         return reason
 
@@ -234,15 +236,14 @@ class _Work:
                 finish_move(source, target)
             return None
         try:
-            if os.path.lexists(target):  # nobody but the owner of the folder can have put it there
-                raise FileExistsError(errno.EEXIST, "there is a file that is not from this run")
+            _check_free(target)
             HAND_OVER[op](source, target)
         except OSError as error:
-            if op == "move" and error.filename == str(source):
-                return f"can't be moved: {error.strerror}"
             # The system seldom says which side failed, so the source is read again to find out.
             if reason := why_unreadable(source):
                 return reason
+            if op == "move" and _is_of_source(error, source, target):
+                return f"can't be moved: {error.strerror}"
             raise write_error(target, error) from error
         return None
 
@@ -256,11 +257,26 @@ class _Work:
             self.manifest.commit()
             for link in group:
                 if link and not self._is_done(link):
+                    _check_free(self.out / link.target)
                     link_inside(self.out, link.source, link.target)
                 yield
 
     def _is_done(self, operation: Operation) -> bool:
         return operation.target in self.known and os.path.lexists(self.out / operation.target)
+
+
+def _check_free(target: Path) -> None:
+    if os.path.lexists(target):  # nobody but the owner of the folder can have put it there
+        raise FileExistsError(errno.EEXIST, "there is a file that is not from this run", str(target))
+
+
+def _is_of_source(error: OSError, source: Path, target: Path) -> bool:
+    """Return whether a move failed since its source can't be read or removed."""
+    if error.filename != str(source):
+        return False
+    # Of a link or rename the system names both. Either may be meant, unless we can write beside the target.
+    is_forbidden = error.errno in (errno.EACCES, errno.EPERM)
+    return error.filename2 is None or (is_forbidden and os.access(target.parent, os.W_OK))
 
 
 def _op(source: Path, transfer: str) -> str:

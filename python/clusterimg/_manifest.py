@@ -163,13 +163,14 @@ def read_manifest(path: Path) -> Record:
         elif entry.op == "table":
             tables[entry.target] = None
         else:
+            entries.pop(entry.target, None)  # one that is done again comes last
             entries[entry.target] = entry
     return Record(folder, tuple(entries.values()), tuple(tables), tuple(merged_into))
 
 
 def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = json.loads(line.decode())
     except (ValueError, RecursionError) as error:
         raise _damaged(path, number, "it must be one JSON object") from error
     if not isinstance(record, dict):
@@ -179,7 +180,7 @@ def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 def _folder_of(path: Path, header: Mapping[str, Any]) -> Path:
     version = header.get("version")
-    if version != _VERSION:
+    if type(version) is not int or version != _VERSION:
         raise _damaged(path, 1, f"version must be {_VERSION}, got {version!r:.40}")
     folder = Path(_name(path, 1, header, "folder"))
     if not folder.is_absolute():
@@ -205,7 +206,7 @@ def _entry_of(path: Path, number: int, record: Mapping[str, Any]) -> Entry:
 
 def _name(path: Path, number: int, record: Mapping[str, Any], key: str) -> str:
     text = record.get(key)
-    name = unescape_name(text) if isinstance(text, str) else ""
+    name = unescape_name(text) if isinstance(text, str) and _is_path(text) else ""
     if not _is_path(name):
         raise _damaged(path, number, f"{key} must be a path, got {text!r:.200}")
     return name

@@ -82,7 +82,7 @@ def _copy_across(source: Path, target: Path) -> None:
             raise OSError(errno.EIO, "what was read back differs from what was written")
         after = source.lstat()
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-            raise OSError(errno.EBUSY, "it is being written to")
+            raise OSError(errno.EBUSY, "it is being written to", str(source))
         move(temporary, target)
         sync_folder(target.parent)
     except BaseException:
@@ -112,6 +112,7 @@ def finish_move(source: Path, target: Path) -> bool:
         return True
     if not is_same(source, target):
         return False
+    _sync(target)  # it may be a mere copy, if that is what a run before this one was asked for
     source.unlink()
     return True
 

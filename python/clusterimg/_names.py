@@ -26,7 +26,9 @@ def unescape_name(text: str) -> str:
     r"""Return the name that `escape_name` shows as `text`; a lone backslash stands for itself."""
     if "\\" not in text:
         return text
-    return _ESCAPE.sub(_unescaped, text)
+    name = _ESCAPE.sub(_unescaped, text)
+    # Bytes that were escaped one by one may be a character together: one file has one name.
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
 def _unescaped(match: re.Match[str]) -> str:

@@ -41,8 +41,9 @@ def main() -> None:
     threading.Thread(target=_take_tasks, args=(source, tasks), daemon=True).start()
     for _ in range(engine.n_threads - 1):
         threading.Thread(target=worker.work, daemon=True).start()
-    worker.say(_frames.pack({"versions": decoder_versions()}))
+    hello = _frames.pack({"versions": decoder_versions()})
     _point_at_nothing(2)  # from here on nobody reads what libraries print
+    worker.say(hello)
     worker.work()  # in the main thread, whose allocator is the fastest
 
 

@@ -103,7 +103,7 @@ class ReaderProcess:
             poll.register(self._to, select.POLLOUT)
         started = time.monotonic()
         ready = dict(poll.poll(_TICK * 1000))
-        # No more than was asked for: we may have been stopped (Ctrl-Z) meanwhile.
+        # No more than was asked for: both of us may have been frozen meanwhile, with the container.
         self.seconds += min(time.monotonic() - started, _TICK)
         if self._to in ready:
             self.send(b"")

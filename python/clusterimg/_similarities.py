@@ -1,8 +1,9 @@
 """`similarities_{stage}.parquet`: the similar pairs of a stage, written and read back.
 
-A Parquet file is easily read wrong when a byte of it is: its footer says where every value is and
-how it is packed, and nothing in the format watches over the footer. So each file is sealed: between
-the pages and the footer, where readers of Parquet never look, stands the SHA-256 of all the rest.
+The footer of a Parquet file says where every value is and how it is packed, and nothing in the format
+watches over the footer: one changed byte, and values are read wrong, or an older Arrow (14) ends the
+process. So each file is sealed: between the pages and the footer, where readers of Parquet never look,
+stands the SHA-256 of all the rest, and Arrow is shown a file only after that was found right.
 """
 
 from __future__ import annotations
@@ -222,7 +223,7 @@ def _parse(stream: BinaryIO) -> Similarities:
         for batch in table.iter_batches(columns=names, use_threads=False):
             part = edges[filled : filled + len(batch)]
             if len(part) < len(batch):
-                break
+                raise ValueError(f"expected {len(edges)} rows, got more")
             for name in names:
                 part[name] = batch.column(name).to_numpy()  # raises where a value is missing
             last = _check(part, last)

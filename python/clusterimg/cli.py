@@ -7,6 +7,7 @@ skipped files under --strict, 2 wrong usage, 3 failed, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shlex
@@ -37,13 +38,15 @@ DONE, SKIPPED, USAGE, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command of `argv` (the process's own, if None) and return its exit code."""
     arguments = parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # no name is worth a crash where it can't be shown
+        sys.stdout.reconfigure(errors="backslashreplace")
     keep_freed_memory()
     try:
         code: int = arguments.command(arguments)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        can_resume = hasattr(arguments, "resume")
+        can_resume = hasattr(arguments, "resume") and not arguments.dry_run
         _say("interrupted" + ": the same command with --resume goes on" * can_resume)
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has gone: nobody is left to tell
@@ -288,8 +291,18 @@ def _summary(result: pipeline.Result, *, verbose: bool) -> str:
     where = result.out if is_apart else result.out / "result"
     lines.append(f"result: {escape_name(str(where))}")
     if parameters["transfer"] == "move":
-        lines.append(f"to put the files back: clusterimg undo {shlex.quote(str(result.out))}")
+        lines.append(f"to put the files back: clusterimg undo {_quoted(result.out)}")
     return "\n".join(lines)
+
+
+def _quoted(path: Path) -> str:
+    """Return the path as a shell takes it."""
+    shown = escape_name(str(path))
+    if shown.startswith("-"):  # no option
+        shown = f"./{shown}"
+    if "\\" not in shown:
+        return shlex.quote(shown)
+    return "$'" + shown.replace("'", "\\'") + "'"
 
 
 def _counted(count: int, noun: str, nouns: str = "") -> str:

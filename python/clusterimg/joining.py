@@ -138,7 +138,7 @@ class _Part:
             table = tables.read_similarities(self.out / tables.similarities_name(f"batch_{batch}"))
         except ResultError:  # they are found again
             return None
-        edges, first = table.edges.copy(), images[0]
+        edges, first = table.edges, images[0]
         edges["i"] -= first
         edges["j"] -= first
         is_inside = edges["i"].min(initial=0) >= 0 and edges["j"].max(initial=0) < len(images)
@@ -181,8 +181,8 @@ def _opened(folders: Sequence[Path], stack: ExitStack) -> list[_Part]:
         options = {name: run["parameters"].get(name) for name in _OPTIONS}
         if isinstance(options["size"], list):
             options["size"] = tuple(options["size"])
-        if not isinstance(run.get("features"), dict):
-            raise ResultError(f"{_shown(folder / tables.RUN)}: features must be an object")
+        if not (isinstance(run.get("features"), dict) and isinstance(run["features"].get("decoders"), dict)):
+            raise ResultError(f"{_shown(folder / tables.RUN)}: features and their decoders must be objects")
         record = tables.read_manifest(folder / tables.MANIFEST)
         features = {**run["features"], "policy": run["image_policy"]}
         parts.append(_Part(folder, record, options, features, tables.read_clusters_table(folder)))
@@ -281,7 +281,7 @@ def _decoders(parts: Sequence[_Part]) -> dict[str, str]:
     """Return the versions of the decoders that read the images of the parts."""
     found: dict[str, dict[str, None]] = {}
     for part in parts:
-        for name, version in part.features.get("decoders", {}).items():
+        for name, version in part.features["decoders"].items():
             found.setdefault(name, {})[str(version)] = None
     return {name: ", ".join(versions) for name, versions in found.items()}
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +99,11 @@ def check_place(out: Path, folder: Path, *, transfer: str = "copy") -> None:
         raise UsageError(f"transfer must be one of {', '.join(TRANSFERS)}, got {transfer!r}")
     shown = escape_name(str(out))
     try:
+        if os.path.lexists(out) and not out.is_dir():
+            raise UsageError(f"{shown} exists and is no folder: choose another --out")
         resolved = folder.resolve()
         if out.resolve() in (resolved, *resolved.parents):
             raise UsageError(f"{shown} is or holds the folder of the images: choose another --out")
-        if os.path.lexists(out) and not out.is_dir():
-            raise UsageError(f"{shown} exists and is no folder: choose another --out")
         parent = next(path for path in (out, *out.resolve().parents) if path.exists())
         if transfer == "hardlink" and parent.stat().st_dev != folder.stat().st_dev:
             raise UsageError(f"{shown} is on another file system, where no hard link reaches: use copy")
@@ -116,8 +117,8 @@ def check_place(out: Path, folder: Path, *, transfer: str = "copy") -> None:
 def claimed(out: Path, folder: Path, *, resume: bool = False, overwrite: bool = False) -> Iterator[Manifest]:
     """Create the result folder `out` for the images of `folder`, hold it, and give its manifest.
 
-    After an error or an interrupt all that was found stays there, for `resume`; a folder in which
-    nothing was found yet goes.
+    After an error or an interrupt all that was found stays there, for `resume`; if nothing was found
+    yet, all is as it was before.
 
     Raises
     ------
@@ -131,6 +132,8 @@ def claimed(out: Path, folder: Path, *, resume: bool = False, overwrite: bool = 
             is_new = not out.exists()
             out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(out))
+            if _is_unused(out):
+                stack.push(partial(_abandon, out, is_new))
             check_free(out, folder, resume=resume, overwrite=overwrite)
             if overwrite:
                 _clear(out)
@@ -138,11 +141,7 @@ def claimed(out: Path, folder: Path, *, resume: bool = False, overwrite: bool = 
             manifest = stack.enter_context(Manifest(out, folder))
         except OSError as error:
             raise write_error(out, error) from error
-        try:
-            yield manifest
-        except BaseException:
-            _abandon(out, is_new=is_new)
-            raise
+        yield manifest
 
 
 def check_free(out: Path, folder: Path, *, resume: bool = False, overwrite: bool = False) -> None:
@@ -154,10 +153,12 @@ def check_free(out: Path, folder: Path, *, resume: bool = False, overwrite: bool
         It holds what no run wrote, or a result, and that is not to be gone on with or overwritten;
         or it can't be: it is of another folder, or what was handed over can't be taken back.
     """
-    if not out.exists() or not any(out.iterdir()):
+    if not out.exists() or _is_unused(out):
         return
     if not (out / MANIFEST).exists():
         raise UsageError(f"{escape_name(str(out))} holds files that are not from a run: choose another --out")
+    if (overwrite or resume) and not _is_begun(out):
+        return
     if overwrite:
         _check_clearable(out)
     elif resume:
@@ -167,6 +168,20 @@ def check_free(out: Path, folder: Path, *, resume: bool = False, overwrite: bool
             f"{escape_name(str(out))} holds a result: --resume goes on with it, --overwrite replaces it, "
             "or choose another --out"
         )
+
+
+def _is_unused(out: Path) -> bool:
+    """Return whether a folder holds nothing, or no more than a run leaves that is killed at its start."""
+    names = {path.name for path in out.iterdir()}
+    return names <= {STATE_FOLDER, MANIFEST} and not (MANIFEST in names and _is_begun(out))
+
+
+def _is_begun(out: Path) -> bool:
+    """Return whether there is a manifest with a whole line; a run cut off before that did nothing else."""
+    if not (out / MANIFEST).exists():
+        return False
+    with (out / MANIFEST).open("rb") as stream:
+        return b"\n" in stream.readline()
 
 
 def _check_same_folder(out: Path, folder: Path) -> None:
@@ -187,18 +202,23 @@ def _check_clearable(out: Path) -> None:
         raise UsageError(f"{shown} can't be overwritten: {escape_name(foreign)} is not from a run")
 
 
-def _abandon(out: Path, *, is_new: bool) -> None:
-    """Remove a result folder in which nothing is worth keeping; never anything else."""
-    ours = {out / MANIFEST, out / STATE_FOLDER}
-    if is_new and set(out.iterdir()) == ours and not any((out / STATE_FOLDER).iterdir()):
-        (out / STATE_FOLDER).rmdir()
-        (out / MANIFEST).unlink()
-        out.rmdir()
+def _abandon(out: Path, is_new: bool, kind: type[BaseException] | None, *_: object) -> None:
+    """After an error, remove the beginnings of a result if nothing in them is worth keeping."""
+    manifest, state = out / MANIFEST, out / STATE_FOLDER
+    if kind is None:
+        return
+    with suppress(OSError):  # what is told is the error that came before
+        if set(out.iterdir()) <= {manifest, state} and not any(state.glob("*")):
+            if state.exists():
+                state.rmdir()
+            manifest.unlink(missing_ok=True)
+            if is_new:
+                out.rmdir()
 
 
 def _clear(out: Path) -> None:
     """Delete all that runs wrote into the result folder `out`; the folder itself stays."""
-    if not (out / MANIFEST).exists():
+    if not _is_begun(out):
         return
     record = read_manifest(out / MANIFEST)
     with Manifest(out, record.folder) as manifest:
@@ -221,7 +241,8 @@ def _foreign(out: Path, record: Record) -> str | None:
         prefix = Path(parent).relative_to(out).as_posix()
         if prefix == ".":
             folders[:] = [name for name in folders if name != STATE_FOLDER]
-        for name in files:
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        for name in (*files, *links):
             path = name if prefix == "." else f"{prefix}/{name}"
             if path not in ours and name != TEMPORARY:
                 return path
@@ -230,7 +251,7 @@ def _foreign(out: Path, record: Record) -> str | None:
 
 def moved(out: Path) -> dict[str, tuple[int, int]]:
     """Return size and mtime_ns of the files that were moved into the result folder `out` and are there."""
-    if not (out / MANIFEST).exists():
+    if not _is_begun(out):
         return {}
     return {
         entry.source: (entry.size, entry.mtime_ns)

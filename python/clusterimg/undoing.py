@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ._files import TEMPORARY, relative_link, write_error
+from ._files import TEMPORARY, relative_link, why_changed, write_error
 from ._lock import locked
 from ._manifest import MANIFEST, Entry, Manifest, Record, read_manifest
 from ._moving import is_same, move
@@ -32,7 +32,8 @@ class Undone:
     restored : files moved back to where they were
     removed : copies and links deleted
     kept : files of the result folder that stay there, with reasons; another undo will try again
-    missing : moved files that are neither in the result folder nor where they were
+    missing : moved files that are neither in the result folder nor where they were; another undo will
+        look for them again
     """
 
     restored: int
@@ -64,9 +65,12 @@ def undo(
     """
     out = Path(result)
     read_manifest(out / MANIFEST)  # a folder without one is left as it is
-    with locked(out), Manifest(out, out) as manifest:
-        report = None if progress is None else partial(progress, "undo")
-        return take_back(out, manifest, manifest.record.entries, report)
+    report = None if progress is None else partial(progress, "undo")
+    try:
+        with locked(out), Manifest(out, out) as manifest:
+            return take_back(out, manifest, manifest.record.entries, report)
+    except OSError as error:
+        raise write_error(out, error) from error
 
 
 def take_back(
@@ -89,17 +93,22 @@ def take_back(
                 manifest.add("undone", target=entry.target)
             except _Missing as reason:
                 missing.append(Skip(entry.source, str(reason)))
-                manifest.add("undone", target=entry.target)
             except _Kept as reason:
                 if not (entry.op == "folder" and any(s.file.startswith(entry.target + "/") for s in kept)):
                     kept.append(Skip(entry.target, str(reason)))
             except OSError as error:
-                raise write_error(out / entry.target, error) from error
+                raise write_error(_at_fault(error, out / entry.target, folder / entry.source), error) from error
             if progress is not None:
                 progress(done, len(entries))
     finally:
         manifest.reload()
     return Undone(counts[_MOVE_BACK], counts[_DELETE], tuple(kept), tuple(missing))
+
+
+def _at_fault(error: OSError, target: Path, source: Path) -> Path:
+    """Return which of the two can't be written; where the system names both, it is the new name."""
+    is_target = error.filename2 is None and error.filename in (None, str(target))
+    return target if is_target else source
 
 
 def why_kept(out: Path, record: Record) -> Skip | None:
@@ -129,6 +138,8 @@ def _judge(entry: Entry, out: Path, record: Record) -> str:
     """Return what takes an operation back; raise `_Kept` or `_Missing` where nothing may."""
     source, target = record.folder / entry.source, out / entry.target
     if entry.op == "folder":
+        if target.is_symlink():
+            raise _Kept("was changed since")
         return _DELETE_FOLDER if target.is_dir() else _NOTHING
     if entry.op == "move":
         return _judge_move(source, target, record.merged_into)
@@ -138,10 +149,10 @@ def _judge(entry: Entry, out: Path, record: Record) -> str:
         is_ours = _is_link_to(target, relative_link(entry.source, entry.target))
         is_ours = is_ours or _is_hard_link(target, out / entry.source)
     elif entry.op == "symlink":
-        is_ours = _is_link_to(target, str(source.resolve()))
+        is_ours = _is_link_to(target, os.path.realpath(source))
+    elif _is_last(target, source, entry):
+        raise _Kept(f"is all that is left of {escape_name(str(source))}")
     else:
-        if not source.is_file() or source.resolve() == target.resolve():
-            raise _Kept(f"is all that is left of {escape_name(str(source))}")
         is_ours = _is_as_recorded(target, entry) or _is_hard_link(target, source)
     if not is_ours:
         raise _Kept("was changed since")
@@ -157,6 +168,8 @@ def _judge_move(source: Path, target: Path, merged_into: Sequence[str]) -> str:
         if merged_into:
             raise _Kept(f"{gone}; undo {' and '.join(map(escape_name, merged_into))} first, it may be there")
         raise _Missing(gone)
+    if not is_back and not stat.S_ISREG(target.lstat().st_mode):
+        raise _Kept("is no longer a file")
     if not is_back:
         return _MOVE_BACK
     if is_same(target, source):  # the move was cut off before its end
@@ -168,7 +181,11 @@ def _perform(action: str, target: Path, source: Path) -> None:
     if action == _DELETE:
         target.unlink()
     elif action == _MOVE_BACK:
-        source.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            source.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            shown = escape_name(str(source.parent))
+            raise _Kept(f"can't be put back: {shown} is no longer a folder") from None
         try:
             move(target, source)
         except FileExistsError:
@@ -187,6 +204,16 @@ def _remove_folder(folder: Path) -> None:
         raise _Kept("holds files that are not from this run") from None
     with suppress(OSError):  # result/ itself goes with the last folder in it
         folder.parent.rmdir()
+
+
+def _is_last(target: Path, source: Path, entry: Entry) -> bool:
+    """Return whether nothing but a copy or hard link has the content that its source had."""
+    original = Path(os.path.realpath(source))
+    if not original.is_file() or original == Path(os.path.realpath(target)):
+        return True
+    if why_changed(original, entry.size, entry.mtime_ns) is None:
+        return False
+    return _is_as_recorded(target, entry) and not is_same(target, original)
 
 
 def _is_link_to(target: Path, text: str) -> bool:
