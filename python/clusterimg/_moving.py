@@ -78,11 +78,11 @@ def _copy_across(source: Path, target: Path) -> None:
         with suppress(OSError):  # only root may give files away
             os.chown(temporary, before.st_uid, before.st_gid)
         _sync(temporary)
-        if not _equal(source, temporary):
-            raise OSError(errno.EIO, "what was read back differs from what was written")
-        after = source.lstat()
+        is_equal, after = _equal(source, temporary), source.lstat()
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             raise OSError(errno.EBUSY, "it is being written to", str(source))
+        if not is_equal:
+            raise OSError(errno.EIO, "what was read back differs from what was written")
         move(temporary, target)
         sync_folder(target.parent)
     except BaseException:

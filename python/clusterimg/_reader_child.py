@@ -44,7 +44,7 @@ def main() -> None:
     hello = _frames.pack({"versions": decoder_versions()})
     _point_at_nothing(2)  # from here on nobody reads what libraries print
     worker.say(hello)
-    worker.work()  # in the main thread, whose allocator is the fastest
+    worker.work()  # the main thread is one of them
 
 
 def _take_tasks(source: IO[bytes], tasks: SimpleQueue[_frames.Frame]) -> None:

@@ -97,7 +97,8 @@ def take_back(
                 if not (entry.op == "folder" and any(s.file.startswith(entry.target + "/") for s in kept)):
                     kept.append(Skip(entry.target, str(reason)))
             except OSError as error:
-                raise write_error(_at_fault(error, out / entry.target, folder / entry.source), error) from error
+                at_fault = _at_fault(error, out / entry.target, folder / entry.source)
+                raise write_error(at_fault, error) from error
             if progress is not None:
                 progress(done, len(entries))
     finally:
