@@ -35,7 +35,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 
 from clusterimg.backends import Engine, select
 from clusterimg.evaluation import pairwise_scores
-from clusterimg.extraction import extract_files
+from clusterimg.extraction import extract_images
 from clusterimg.methods import Classic
 from clusterimg.methods import minhash as minhash_module
 from clusterimg.methods.imagehash import ImageHash
@@ -366,11 +366,9 @@ CANDIDATES: dict[str, Callable[[], list[Candidate]]] = {
 
 def scored_edges(root: Path, collection: Collection, candidate: Candidate, engine: Engine) -> Edges:
     """Return the pairs of all images that score above the candidate's floor."""
-    extraction = extract_files(root, collection.files, candidate.method, engine)
-    if extraction.skipped:
-        first = extraction.skipped[0]
-        sys.exit(f"{len(extraction.skipped)} files can't be used, first {first.file}: {first.reason}")
-    return candidate.method.edges(extraction.features, engine)
+    paths = [root / file for file in collection.files]
+    features = extract_images(paths, candidate.method, engine, method_of_arrays=candidate.method)
+    return candidate.method.edges(features, engine)
 
 
 def cached_edges(cache: Path | None, name: str, make: Callable[[], Edges]) -> Edges:

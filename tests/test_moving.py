@@ -209,7 +209,7 @@ READ_ONLY = """
 import json, os, sys
 from pathlib import Path
 import numpy as np
-from clusterimg import results, undoing
+from clusterimg import errors, results, undoing
 
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
 files = sorted(path.name for path in folder.iterdir())
@@ -232,7 +232,7 @@ print(json.dumps([done.targets, done.skips]))
 folder.chmod(0o555)
 try:
     undoing.undo(out)
-except results.ResultError as error:
+except errors.ResultError as error:
     print(json.dumps(str(error)))
 folder.chmod(0o755)
 print(json.dumps(undoing.undo(out).restored))
@@ -459,6 +459,20 @@ def test_a_target_that_is_a_link_to_the_source_is_no_reason_to_remove_it(
     (tmp_path / "new").symlink_to(folder / "old")
     assert not finish_move(folder / "old", tmp_path / "new")
     assert (folder / "old").read_bytes() == CONTENT
+
+
+def test_one_file_that_two_paths_lead_to_is_not_removed(folder: Path, tmp_path: Path) -> None:
+    """As where the emptied folder became a link to the result, so that old paths still lead to the files."""
+    before = make(folder / "a")
+    for path in ("link", "deep/link"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).symlink_to(folder)
+        assert not finish_move(tmp_path / path / "a", folder / "a")
+        hard_link(folder / "a", tmp_path / path / "b")
+        assert not finish_move(tmp_path / path / "a", folder / "a"), "though it has two names"
+        assert facts(folder / "a") == before
+        assert finish_move(tmp_path / path / "b", folder / "a")
+    assert names(folder) == ["a"]
 
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])

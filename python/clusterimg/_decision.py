@@ -68,7 +68,7 @@ class Decision:
     def load(cls, state: Path, inputs: str) -> Decision | None:
         """Return what was kept for these inputs, or None."""
         try:
-            with np.load(state / _FILE, allow_pickle=False) as found:
+            with (state / _FILE).open("rb") as stream, np.load(stream, allow_pickle=False) as found:
                 texts = json.loads(found["texts"].tobytes())
                 if texts["inputs"] != inputs:
                     return None
@@ -79,10 +79,8 @@ class Decision:
                     facts=texts["facts"],
                     **{name: found[name] for name in _ARRAYS},
                 )
-        except (
-            Exception
-        ):  # none was kept, or it is damaged, for which NumPy and zipfile raise nearly anything
-            return None  # what it held is found again
+        except Exception:  # nearly anything, if it is damaged
+            return None  # what it held, if there was one, is found again
 
 
 _ARRAYS = ("stamps", "batches", "batch_labels", "labels", "representatives", "scores")

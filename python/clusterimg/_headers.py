@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .errors import ImageError
 
-__all__ = ["JpegHeader", "check_size", "is_jpeg", "picture_size", "plain_png", "read_jpeg"]
+__all__ = ["JpegHeader", "check_size", "is_jpeg", "picture_size", "plain_png", "read_jpeg", "what_else"]
 
 _EOI, _SOS = 0xD9, 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15; those three are tables
@@ -129,3 +129,30 @@ def plain_png(data: bytes) -> bytes | None:
             kept.append(data[position:end])
         position = end
     return b"".join((*kept, _PNG_END))
+
+
+_ELSE = (
+    (4, b"ftyphe", "HEIC image, a format that can't be read yet: convert it, to JPEG for example"),
+    (4, b"ftypmif1", "HEIF image, a format that can't be read yet: convert it, to JPEG for example"),
+    (4, b"ftypavi", "AVIF image, which this build of Pillow can't read"),
+    (0, b"\xff\x0a", "JPEG XL image, a format that can't be read yet: convert it, to JPEG for example"),
+    (4, b"JXL \r\n", "JPEG XL image, a format that can't be read yet: convert it, to JPEG for example"),
+    (4, b"ftyp", "video, not an image"),
+    (0, b"\x1aE\xdf\xa3", "video, not an image"),
+    (8, b"AVI LIST", "video, not an image"),
+    (0, b"%PDF-", "PDF document, not an image"),
+    (0, b"PK\x03\x04", "ZIP archive or office document, not an image"),
+    (0, b"<svg", "SVG drawing, which is not rendered"),
+)
+"""What people keep beside their photos: where which bytes stand, and what the file is then."""
+
+
+def what_else(data: bytes) -> str:
+    """Return what a file is that no decoder knows, for people."""
+    start = data[:256].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"<?xml") and b"<svg" in data[:4096]:
+        start = b"<svg"
+    for offset, mark, meaning in _ELSE:
+        if start.startswith(mark, offset):
+            return meaning
+    return "not an image"

@@ -17,7 +17,7 @@ from pathlib import Path
 from ._files import NO_LINKS, TEMPORARY, copy_facts
 from ._manifest import sync_folder
 
-__all__ = ["finish_move", "is_same", "move"]
+__all__ = ["finish_move", "has_one_name", "is_same", "move"]
 
 
 def move(source: Path, target: Path) -> None:
@@ -118,13 +118,21 @@ def finish_move(source: Path, target: Path) -> bool:
 
 
 def is_same(one: Path, other: Path) -> bool:
-    """Return whether two paths are regular files, not links, of the same content."""
+    """Return whether two names are of regular files, not links, of the same content."""
     first, second = one.lstat(), other.lstat()
     if not (stat.S_ISREG(first.st_mode) and stat.S_ISREG(second.st_mode)):
         return False
     if os.path.samestat(first, second):
-        return True
+        return not has_one_name(one, other)
     return first.st_size == second.st_size and _equal(one, other)
+
+
+def has_one_name(one: Path, other: Path) -> bool:
+    """Return whether two paths lead, through linked folders, to one name: who removes it loses the file."""
+    first, second = one.stat(), other.stat()
+    if not os.path.samestat(first, second):
+        return False
+    return first.st_nlink == 1 or (one.name == other.name and one.parent.samefile(other.parent))
 
 
 def _equal(one: Path, other: Path) -> bool:

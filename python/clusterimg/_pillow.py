@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._headers import check_size
+from ._headers import check_size, what_else
 from .errors import ImageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
     except MemoryError:
         raise ImageError("not enough memory") from None
     except UnidentifiedImageError:
-        raise UnknownFormatError("not an image") from None
+        raise UnknownFormatError(what_else(data)) from None
     except Exception as error:  # plugins raise nearly anything for headers they can't make sense of
         raise UnknownFormatError(_reason("image", error)) from None
     check_size(*image.size, max_pixels)

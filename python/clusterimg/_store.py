@@ -25,6 +25,13 @@ from .errors import ResultError
 __all__ = ["Place", "Store"]
 
 
+_MEMBERS = {
+    *("about", "names", "stamps", "decoders", "method", "shapes", "featureless", "near_flat", "digests"),
+    *("values", "offsets", "value_shapes"),
+}
+"""What a chunk may hold."""
+
+
 class Place(NamedTuple):
     """Where the store has the features of an image; what decoded it; size and time of the file then."""
 
@@ -139,7 +146,7 @@ class Store:
         """Give the arrays of a chunk, read as they are asked for."""
         path = self._path(number)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 yield arrays
         except Exception as error:  # NumPy and zipfile raise nearly anything for a damaged file
             shown = escape_name(str(path))
@@ -152,6 +159,7 @@ class Store:
         used = {int(number) for chunks, _ in self._batches for number in np.unique(chunks)}
         for number in set(self._numbers()) - used:
             self._path(number).unlink(missing_ok=True)
+            self._spans.pop(number, None)
 
     def _numbers(self) -> list[int]:
         """Return the numbers of all chunks in the folder, rising."""
@@ -184,6 +192,8 @@ def _as_arrays(features: Features) -> dict[str, NDArray[Any]]:
 
 
 def _as_features(arrays: Mapping[str, NDArray[Any]]) -> Features:
+    if not set(arrays) <= _MEMBERS:  # a changed name would pass for a member that is left out
+        raise ValueError(f"members must be some of {sorted(_MEMBERS)}, got {sorted(arrays)}")
     method, params = json.loads(str(arrays["method"]))
     values: NDArray[Any] | Ragged = arrays["values"]
     if "offsets" in arrays:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,32 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._types import Features, Skip
+from ._types import Features
 from .backends import Engine
 from .errors import ImageError, UsageError
 from .images import as_grey, decode, digest, map_images
 from .methods import Method
 
-__all__ = ["NEAR_FLAT", "Extraction", "Item", "extract_files", "extract_images", "features_of", "read_item"]
+__all__ = ["NEAR_FLAT", "Item", "extract_images", "features_of", "read_item"]
 
 NEAR_FLAT = 2.0
 """Below this standard deviation, in grey levels, an image is flagged as near-flat."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extraction:
-    """The features of the images that could be used, and what became of the others.
-
-    features : of the images at `kept`
-    kept : indices into the given files, rising
-    skipped : the other files, with reasons
-    decoders : how many images each decoder read
-    """
-
-    features: Features
-    kept: NDArray[np.intp]
-    skipped: tuple[Skip, ...]
-    decoders: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,31 +66,6 @@ def features_of(items: Sequence[Item], method: Method) -> Features:
         near_flat=np.array([item.near_flat for item in items], bool),
         digests=np.array([item.digest for item in items], np.uint8).reshape(n, 16),
     )
-
-
-def extract_files(
-    folder: Path,
-    files: Sequence[str],
-    method: Method,
-    engine: Engine,
-    *,
-    progress: Callable[[int], None] | None = None,
-) -> Extraction:
-    """Return the features of `files` (relative to `folder`); what can't be read is skipped."""
-
-    def work(file: str) -> Item:
-        return read_item(folder / file, method, engine)
-
-    items, kept, skipped = [], [], []
-    results = map_images(work, files, n_threads=engine.n_threads, progress=progress)
-    for index, result in enumerate(results):
-        if isinstance(result, ImageError):
-            skipped.append(Skip(files[index], str(result)))
-        else:
-            items.append(result)
-            kept.append(index)
-    decoders = Counter(item.decoder for item in items)
-    return Extraction(features_of(items, method), np.array(kept, np.intp), tuple(skipped), decoders)
 
 
 def extract_images(

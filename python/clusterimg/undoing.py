@@ -18,7 +18,7 @@ from pathlib import Path
 from ._files import TEMPORARY, relative_link, why_changed, write_error
 from ._lock import locked
 from ._manifest import MANIFEST, Entry, Manifest, Record, read_manifest
-from ._moving import is_same, move
+from ._moving import has_one_name, is_same, move
 from ._names import escape_name
 from ._types import Skip
 
@@ -141,7 +141,8 @@ def _judge(entry: Entry, out: Path, record: Record) -> str:
     if entry.op == "folder":
         if target.is_symlink():
             raise _Kept("was changed since")
-        return _DELETE_FOLDER if target.is_dir() else _NOTHING
+        is_there = target.is_dir() or (target.parent.is_dir() and not os.path.lexists(target))
+        return _DELETE_FOLDER if is_there else _NOTHING
     if entry.op == "move":
         return _judge_move(source, target, record.merged_into)
     if not os.path.lexists(target):
@@ -151,6 +152,8 @@ def _judge(entry: Entry, out: Path, record: Record) -> str:
         is_ours = is_ours or _is_hard_link(target, out / entry.source)
     elif entry.op == "symlink":
         is_ours = _is_link_to(target, os.path.realpath(source))
+    elif target.is_symlink():
+        is_ours = False
     elif _is_last(target, source, entry):
         raise _Kept(f"is all that is left of {escape_name(str(source))}")
     else:
@@ -199,6 +202,8 @@ def _remove_folder(folder: Path) -> None:
     (folder / TEMPORARY).unlink(missing_ok=True)  # of a copy that was cut off
     try:
         folder.rmdir()
+    except FileNotFoundError:  # a kill came after its parent was made, and before it
+        pass
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
@@ -210,7 +215,7 @@ def _remove_folder(folder: Path) -> None:
 def _is_last(target: Path, source: Path, entry: Entry) -> bool:
     """Return whether nothing but a copy or hard link has the content that its source had."""
     original = Path(os.path.realpath(source))
-    if not original.is_file() or original == Path(os.path.realpath(target)):
+    if not original.is_file() or has_one_name(original, Path(os.path.realpath(target))):
         return True
     if why_changed(original, entry.size, entry.mtime_ns) is None:
         return False
