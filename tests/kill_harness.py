@@ -1,13 +1,14 @@
 """Runs, undos and merges are killed at their points, one after another, and what is left is looked at.
 
-    python tests/kill_harness.py FOLDER OTHER SCENARIO [--every N] [--at K] [--fault NAME]
+    python tests/kill_harness.py FOLDER OTHER                        requests come by standard input
+    python tests/kill_harness.py FOLDER OTHER '{"scenario": "move", "every": 10}'
 
-FOLDER and OTHER are empty folders, on different file systems if the scenario moves files across. It prints
-one JSON object; `--at` tries a single point, to see what goes wrong there.
+FOLDER and OTHER are folders on two file systems, or the scenarios that move files across are no use. A
+request is a JSON object with the keys of `Request`; the answer is one too, in one line.
 
-A process that holds only Python's one thread is warmed up with all imports, and forked for each attempt, so
-that an attempt costs little. Right after the kill the content of every original must be whole, under its old
-name or one in the result. Then one of
+A process that holds one thread only is warmed up, and forked for each attempt, so that an attempt costs
+little. Right after the kill every original must be whole, under its old name or, as to its content, in the
+result. Then one of
 
     undo      every original is back as it was, and nothing else is in its folder
     again     the same command, with resume: the result equals that of an unbroken run; then undo
@@ -16,7 +17,6 @@ name or one in the result. Then one of
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -28,210 +28,24 @@ import time
 import types
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import clusterimg as ci
-from clusterimg import _files, _handover, _manifest, _moving, _reader_process, batches, results, undoing
+from clusterimg import _files, _reader_child, _reader_process, batches
 from clusterimg.backends import select
-from clusterimg.errors import ResultError
 from clusterimg.extraction import read_item
 from clusterimg.methods import create
 from kill_points import Point, Watch, forked
-from pictures import noisy, picture, save
+from kill_scenarios import FAULTS, ORIGINALS, SCENARIOS, Scenario, Step, World, make_photos, run, undo
 
 N_WORKERS = 2
-ORIGINALS = ("photos", "photos_b")
-
-
-@dataclass(frozen=True)
-class World:
-    """The folders of one attempt; they are at the same place for each.
-
-    near, far : where they are; names that begin with `far` are in `far`
-    """
-
-    near: Path
-    far: Path
-
-    def __truediv__(self, name: str) -> Path:
-        return (self.far if name.startswith("far") else self.near) / name
-
-    @property
-    def roots(self) -> tuple[Path, Path]:
-        return self.near, self.far
-
-    @property
-    def outs(self) -> list[Path]:
-        """The result folders that are there."""
-        folders = [path for root in self.roots for path in sorted(root.iterdir())]
-        return [path for path in folders if path.name not in (*ORIGINALS, "elsewhere")]
-
-    def keep(self) -> None:
-        """Keep it as it is, for `reset`."""
-        for root in self.roots:
-            root.rename(f"{root}.kept")
-
-    def reset(self) -> None:
-        """Make it what it was when it was kept."""
-        for root in self.roots:
-            shutil.rmtree(root, ignore_errors=True)
-            subprocess.run(["cp", "-a", f"{root}.kept", root], check=True)
-
-
-def make_photos(world: World) -> None:
-    """Write the originals: alike and unlike ones, of odd names, of one name, links, twins, and no images."""
-    (world / "elsewhere").mkdir(parents=True)
-    (world / "far").mkdir(parents=True)
-    small = {name: picture(seed, 64, 48) for name, seed in (("a", 1), ("b", 2), ("c", 3), ("d", 4))}
-    latin = os.fsdecode(b"a2\xe9.png")
-    images = {
-        "a0.png": small["a"],
-        "a1\n.png": noisy(small["a"], 1),
-        latin: noisy(small["a"], 2),
-        "b0.png": small["b"],
-        "big.png": noisy(picture(5, 400, 300), 5, 20),
-        "c0.png": small["c"],
-        "sub/b0.png": noisy(small["b"], 3),
-        "sub/b1.png": noisy(small["b"], 4),
-        "z\\x41.png": small["d"],
-    }
-    photos = save(world / "photos", images)
-    (photos / "c_twin.png").hardlink_to(photos / "c0.png")
-    save(world / "elsewhere", {"e.png": noisy(small["d"], 6)})
-    (photos / "m_link.png").symlink_to("../elsewhere/e.png")
-    (photos / "k_link.png").symlink_to("sub/b1.png")
-    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff and no more")
-    (photos / "empty.jpg").touch()
-    (photos / "notes.txt").write_text("no image")
-    save(world / "photos_b", {f"{name}_b.png": noisy(image, 9) for name, image in small.items()})
-    for k, path in enumerate(sorted(world.near.rglob("*"))):
-        if path.is_file() and not path.is_symlink():
-            path.chmod(0o640 if k % 2 else 0o444)
-            os.utime(path, ns=(10**18 + k, 10**18 + 1001 * k))
-
-
-# What the commands are
-
-
-Step = Callable[[World], Any]
-OPTIONS = {"batch_size": 6, "threads": 1, "recursive": True}
-
-
-def run(out: str = "out", folder: str = "photos", **options: Any) -> Step:
-    return lambda world: ci.run(world / folder, out=world / out, **{**OPTIONS, **options})
-
-
-def merge(**options: Any) -> Step:
-    return lambda world: ci.merge(
-        [world / "one", world / "two"], out=world / "merged", threads=1, transfer="move", **options
-    )
-
-
-def undo(*outs: str) -> Step:
-    """Undo results; one whose manifest has not begun is passed over, as there is nothing to undo."""
-
-    def work(world: World) -> None:
-        for name in outs:
-            try:
-                undone = ci.undo(world / name)
-            except ResultError:
-                manifest = world / name / "manifest.jsonl"
-                if not manifest.exists() or b"\n" not in manifest.read_bytes():
-                    continue
-                raise
-            if undone.kept or undone.missing:
-                raise AssertionError(f"undo of {name}: {undone}")
-
-    return work
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A command to be killed.
-
-    act : the command
-    prepare : what is done before
-    again : the same command once more; None for an undo
-    resume : what makes the result that an undo took back; None for the others
-    outs : the results, in the order to undo them
-    has_own_reader : whether images are read in a fresh process, not in a fork
-    """
-
-    act: Step
-    prepare: tuple[Step, ...] = ()
-    again: Step | None = None
-    resume: Step | None = None
-    outs: tuple[str, ...] = ("out",)
-    has_own_reader: bool = False
-
-    @property
-    def ways(self) -> tuple[str, ...]:
-        """What can be done after a kill."""
-        return ("undo", "again" if self.resume is None else "resume")
-
-
-def first(out: str = "out", **options: Any) -> Scenario:
-    return Scenario(run(out, **options), again=run(out, resume=True, **options), outs=(out,))
-
-
-def taken_back(out: str = "out", **options: Any) -> Scenario:
-    return Scenario(
-        undo(out), prepare=(run(out, **options),), resume=run(out, resume=True, **options), outs=(out,)
-    )
-
-
-def other_threshold(out: str = "out", threshold: float = 0.55, **options: Any) -> Scenario:
-    later = run(out, resume=True, threshold=threshold, **options)
-    return Scenario(later, prepare=(run(out, **options),), again=later, outs=(out,))
-
-
-PARTS = (
-    run("one", transfer="move", merge="no"),
-    run("two", "photos_b", transfer="move", merge="no"),
-)
-SCENARIOS = {
-    "features, own reader": Scenario(
-        run(transfer="none"), again=run(transfer="none", resume=True), has_own_reader=True
-    ),
-    "orb, exact merge": first(transfer="copy", method="orb", merge="exact", batch_folders=False),
-    "move": first(transfer="move"),
-    "move, unmerged": first(transfer="move", merge="no"),
-    "move across": first("far_out", transfer="move"),
-    "copy": first(transfer="copy"),
-    "hardlink": first(transfer="hardlink", merge="no"),
-    "symlink": first(transfer="symlink", merge="no"),
-    "undo of a move": taken_back(transfer="move"),
-    "undo of a move across": taken_back("far_out", transfer="move"),
-    "undo of a copy": taken_back(transfer="copy", merge="no"),
-    "undo of hard links": taken_back(transfer="hardlink", merge="no"),
-    "undo of symbolic links": taken_back(transfer="symlink", merge="no"),
-    "move, another threshold": other_threshold(transfer="move"),
-    "move across, another threshold": other_threshold("far_out", transfer="move"),
-    "copy, another threshold": other_threshold(transfer="copy", merge="no"),
-    "copy becomes move": Scenario(
-        run(transfer="move", resume=True),
-        prepare=(run(transfer="copy"),),
-        again=run(transfer="move", resume=True),
-    ),
-    "overwrite": Scenario(
-        run(transfer="move", overwrite=True),
-        prepare=(run(transfer="copy"),),
-        again=run(transfer="move", resume=True),
-    ),
-    "merge of moves": Scenario(
-        merge(), prepare=PARTS, again=merge(resume=True), outs=("merged", "two", "one")
-    ),
-    "undo of a merge": Scenario(
-        undo("merged"), prepare=(*PARTS, merge()), resume=merge(resume=True), outs=("merged", "two", "one")
-    ),
-}
 
 
 # What is looked at
@@ -338,7 +152,7 @@ def n_kept(world: World, out: str) -> tuple[int, int]:
 
 
 @dataclass
-class Trials:
+class Attempts:
     """The attempts on one scenario, in one world."""
 
     world: World
@@ -349,7 +163,7 @@ class Trials:
     points: list[Point]
 
     @classmethod
-    def begin(cls, world: World, scenario: Scenario) -> Trials:
+    def begin(cls, world: World, scenario: Scenario) -> Attempts:
         """Make the world, and see what an unbroken command does there."""
         make_photos(world)
         originals = originals_of(world)
@@ -373,9 +187,7 @@ class Trials:
         """Kill the command at a point, go on in one of the ways, and return what is wrong."""
         world, scenario = self.world, self.scenario
         world.reset()
-        ended_by, told, _ = forked(
-            lambda tell: watched(Watch(world.roots, point, tell), scenario, world)
-        )
+        ended_by, told, _ = forked(lambda tell: watched(Watch(world.roots, point, tell), scenario, world))
         wanted = signal.SIGKILL if point.limit is None else signal.SIGXFSZ
         if ended_by != wanted or told != point.what:
             return [f"it should have been killed, but ended by {ended_by}: {told}"]
@@ -400,7 +212,7 @@ class Trials:
         except AssertionError as error:
             return [str(error)]
         problems = [difference(self.finished if way == "again" else self.prepared, result_of(self.world))]
-        if reused["features"] < kept[0] or reused["features"] < 12 and reused["batches"] < kept[1]:
+        if reused["features"] < kept[0] or reused["features"] < 13 and reused["batches"] < kept[1]:
             problems.append(f"{kept} features and batches were there, {reused} were reused")
         return problems
 
@@ -429,35 +241,40 @@ def watched(watch: Watch, scenario: Scenario, world: World) -> None:
 
 def prepare_process(*, has_own_reader: bool, watch: Watch | None = None) -> None:
     batches._CHUNK_IMAGES = 2
-    forking = types.SimpleNamespace(Popen=partial(ForkedReader, watch=watch), PIPE=subprocess.PIPE)
-    _reader_process.subprocess = subprocess if has_own_reader else forking
+    forking = {**vars(subprocess), "Popen": partial(ForkedReader, watch=watch)}
+    _reader_process.subprocess = subprocess if has_own_reader else types.SimpleNamespace(**forking)
 
 
 class ForkedReader:
     """The process that reads images as a fork of this one: a fresh interpreter would take most of the time."""
 
-    def __init__(self, command: list[str], *, stderr: Any, watch: Watch | None, **_: Any) -> None:
-        there, self_out = os.pipe()
-        self_in, back = os.pipe()
+    def __init__(
+        self, command: list[str], *, watch: Watch | None, stderr: Any, pass_fds: Sequence[int] = (), **_: Any
+    ) -> None:
+        there, to = os.pipe()
+        back, from_there = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             try:
                 if watch is not None:
-                    watch._is_on = False
-                for target, handle in enumerate((there, back, stderr.fileno())):
+                    watch.is_on = False
+                for target, handle in enumerate((there, from_there, stderr.fileno())):
                     os.dup2(handle, target)
-                os.closerange(3, 1000)  # above all the lock on the result folder
-                from clusterimg._reader_child import main
-
-                main()
+                for handle in {int(name) for name in os.listdir("/proc/self/fd")} - {0, 1, 2, *pass_fds}:  # noqa: PTH208
+                    with suppress(OSError):
+                        os.close(handle)  # above all the lock on the result folder
+                _reader_child.main()
             finally:
                 os._exit(1)
         os.close(there)
-        os.close(back)
-        self.stdin, self.stdout = open(self_out, "wb", 0), open(self_in, "rb", 0)  # noqa: PTH123, SIM115
+        os.close(from_there)
+        self.stdin, self.stdout = open(to, "wb", 0), open(back, "rb", 0)  # noqa: PTH123, SIM115
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self, timeout: float = 0) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def __enter__(self) -> ForkedReader:
         return self
@@ -465,88 +282,97 @@ class ForkedReader:
     def __exit__(self, *_: object) -> None:
         self.stdin.close()
         self.stdout.close()
-        os.waitpid(self.pid, 0)
+        self.wait()
 
 
-# Faults, planted to see that they are found
+# Requests
 
 
-def _unlink_first(source: Path, target: Path) -> None:
-    content = source.read_bytes()
-    source.unlink()
-    target.write_bytes(content)
+class Request(NamedTuple):
+    """What to do.
+
+    scenario : its name
+    every : how many points there are for one that is tried
+    what : only points of this text; empty for all
+    at : only the point of this number; both ways are tried
+    fault : to plant; empty for none
+    """
+
+    scenario: str
+    every: int = 1
+    what: str = ""
+    at: int | None = None
+    fault: str = ""
+
+    def chosen(self, points: Sequence[Point]) -> list[tuple[int, Point, str]]:
+        """Return the points to try, evenly spread, with their numbers, and the way to go on from each."""
+        ways = SCENARIOS[self.scenario].ways
+        if self.at is not None:
+            return [(self.at, points[self.at], way) for way in ways]
+        numbered = [(k, point) for k, point in enumerate(points) if self.what in ("", point.what)]
+        start = zlib.crc32(self.scenario.encode()) % min(self.every, len(numbered))
+        return [(k, point, ways[n % 2]) for n, (k, point) in enumerate(numbered[start :: self.every])]
 
 
-def _copy_in_place(source: Path, target: Path) -> None:
-    shutil.copy2(source, target)
+def answer(request: Request, place: tuple[Path, Path]) -> dict[str, Any]:
+    """Do what is asked in several processes at a time; return counts, and what went wrong."""
+    start = time.monotonic()
+    parts = _shared_out(request, place)
+    kinds: Counter[str] = sum((Counter(part["kinds"]) for part in parts), Counter())
+    return {
+        "n_points": parts[0]["n_points"],
+        "kills": kinds.total(),
+        "cut": sum(part["cut"] for part in parts),
+        "kinds": kinds,
+        "failures": [failure for part in parts for failure in part["failures"]],
+        "seconds": round(time.monotonic() - start, 1),
+    }
 
 
-def _replace(source: Path, target: Path) -> None:
-    shutil.copy2(source, target)
-    source.unlink()
+def _shared_out(request: Request, place: tuple[Path, Path]) -> list[dict[str, Any]]:
+    """Return the reports of the workers."""
+    pipes = []
+    for worker in range(N_WORKERS):
+        here, there = os.pipe()
+        if os.fork() == 0:
+            work = partial(_share, request, place, worker)
+            ended_by, told, report = forked(lambda tell, work=work: work())
+            with os.fdopen(there, "w") as pipe:
+                json.dump({"error": told} if ended_by else report, pipe)
+            os._exit(0)
+        os.close(there)
+        pipes.append(here)
+    reports = []
+    for here in pipes:
+        with os.fdopen(here) as pipe:
+            reports.append(json.load(pipe))
+        os.wait()
+    if errors := [report["error"] for report in reports if "error" in report]:
+        raise SystemExit(errors[0])
+    return reports
 
 
-def plant(fault: str) -> None:
-    """Break the program."""
-    if fault == "source goes first":
-        _handover.HAND_OVER = {**_handover.HAND_OVER, "move": _unlink_first}
-    elif fault == "undo: source goes first":
-        undoing.move = _unlink_first
-    elif fault == "copied in place":
-        _handover.HAND_OVER = {**_handover.HAND_OVER, "copy": _copy_in_place, "move": _replace}
-    elif fault == "undo: copied in place":
-        undoing.move = _replace
-    elif fault == "late manifest":
-        commit = _manifest.Manifest.commit
-        _manifest.Manifest.commit = lambda self: commit(self) if len(self._pending) > 30 else None
-    elif fault == "moves are not finished":
-        _handover.finish_move = lambda source, target: True
-    elif fault == "features are not found":
-        batches.Store.find = lambda self, files, stamps=None: [None] * len(files)
-    else:
-        raise SystemExit(f"no such fault: {fault}")
-
-
-FAULTS = {
-    "source goes first": "move",
-    "undo: source goes first": "undo of a move",
-    "copied in place": "move across",
-    "undo: copied in place": "undo of a move across",
-    "late manifest": "move",
-    "moves are not finished": "move",
-    "features are not found": "copy",
-}
-"""Each fault, and a scenario that must show it."""
-
-
-def chosen(points: list[Point], every: int, name: str) -> list[tuple[int, Point, str]]:
-    """Return a part of the points, evenly spread, each with its number and whether it is to be undone."""
-    start = zlib.crc32(name.encode()) % every
-    ways = SCENARIOS[name].ways
-    part = list(enumerate(points))[start::every]
-    return [(number, point, ways[k % 2]) for k, (number, point) in enumerate(part)]
-
-
-def trials(place: tuple[Path, Path], name: str, worker: int, every: int, at: int | None) -> dict[str, Any]:
+def _share(request: Request, place: tuple[Path, Path], worker: int) -> dict[str, Any]:
     """Do the share of one worker."""
-    near, far = (folder / f"{name} {worker}" for folder in place)
-    attempts = Trials.begin(World(near, far), SCENARIOS[name])
-    points = attempts.points
-    todo = chosen(points, every, name)[worker::N_WORKERS]
-    if at is not None:
-        todo = [(at, points[at], way) for way in SCENARIOS[name].ways]
+    name = request.scenario
+    world = World(*(folder / f"world {worker}" for folder in place))
+    if request.fault:
+        FAULTS[request.fault].plant()
+    attempts = Attempts.begin(world, SCENARIOS[name])
+    todo = request.chosen(attempts.points)[worker::N_WORKERS]
     failures = []
     for number, point, way in todo:
         for problem in attempts.attempt(point, way):
             failures.append(f"{name}, point {number} ({point.what}), then {way}: {problem}")
+    world.remove()
     kinds = Counter(point.what for _, point, _ in todo)
     cut = sum(point.limit is not None for _, point, _ in todo)
-    return {"n_points": len(points), "kinds": kinds, "cut": cut, "failures": failures}
+    return {"n_points": len(attempts.points), "kinds": kinds, "cut": cut, "failures": failures}
 
 
 def warm_up(place: tuple[Path, Path]) -> None:
     """Do once in this process what imports all that the forks will need."""
-    from clusterimg import _reader_child, joining  # noqa: F401
+    from clusterimg import joining  # noqa: F401
 
     world = World(*(folder / "warm" for folder in place))
     make_photos(world)
@@ -562,54 +388,10 @@ def warm_up(place: tuple[Path, Path]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("other", type=Path)
-    parser.add_argument("scenario", choices=SCENARIOS)
-    parser.add_argument("--every", type=int, default=1)
-    parser.add_argument("--at", type=int)
-    parser.add_argument("--fault")
-    options = parser.parse_args()
-    start = time.monotonic()
-    place = options.folder.resolve(), options.other.resolve()
+    place = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
     warm_up(place)
-    if options.fault:
-        plant(options.fault)
-    parts = list(_shared_out(place, options))
-    kinds: Counter[str] = Counter()
-    for part in parts:
-        kinds.update(part["kinds"])
-    report = {
-        "n_points": parts[0]["n_points"],
-        "kills": kinds.total(),
-        "cut": sum(part["cut"] for part in parts),
-        "kinds": kinds,
-        "failures": [failure for part in parts for failure in part["failures"]],
-        "seconds": round(time.monotonic() - start, 1),
-    }
-    json.dump(report, sys.stdout)
-
-
-def _shared_out(place: tuple[Path, Path], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Give the reports of the workers, which work at the same time."""
-    pipes = []
-    for worker in range(1 if options.at is not None else N_WORKERS):
-        here, there = os.pipe()
-        if os.fork() == 0:
-            os.close(here)
-            work = partial(trials, place, options.scenario, worker, options.every, options.at)
-            ended_by, told, report = forked(lambda tell, work=work: work())
-            with open(there, "w") as pipe:  # noqa: PTH123
-                json.dump({"error": told} if ended_by else report, pipe)
-            os._exit(0)
-        os.close(there)
-        pipes.append(here)
-    for here in pipes:
-        with open(here) as pipe:  # noqa: PTH123
-            report = json.load(pipe)
-        if "error" in report:
-            raise SystemExit(report["error"])
-        yield report
+    for line in sys.argv[3:] or sys.stdin:
+        print(json.dumps(answer(Request(**json.loads(line)), place)), flush=True)
 
 
 if __name__ == "__main__":

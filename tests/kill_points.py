@@ -52,13 +52,14 @@ class Point(NamedTuple):
 class Watch:
     """Sees every change that this process makes below some folders, and ends it at a point.
 
+    is_on : whether changes are looked at
     points : those that came by, if it is not ended
     """
 
     def __init__(self, roots: tuple[Path, ...], until: Point | None, tell: Callable[[str], None]) -> None:
         self._roots = tuple(f"{root}/" for root in roots)
         self._until, self._tell = until, tell
-        self._is_on = True
+        self.is_on = True
         self._n_seen = 0
         self._growing: dict[str, tuple[int, int]] = {}  # inode and size of each file being written
         self.points: list[Point] = []
@@ -78,12 +79,12 @@ class Watch:
 
     def end(self) -> None:
         """See what was written last, and watch no more."""
-        if self._is_on:
+        if self.is_on:
             self._find_growth()
-            self._is_on = False
+            self.is_on = False
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self._is_on or event not in CHANGES:
+        if not self.is_on or event not in CHANGES:
             return
         path = arguments[CHANGES[event]]
         if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & WRITING):
@@ -94,7 +95,7 @@ class Watch:
 
     def _see(self, change: str, path: str) -> None:
         # shutil.rmtree gives names relative to an open folder, which is always the state of a result.
-        if not self._is_on or not (path.startswith(self._roots) or not path.startswith("/")):
+        if not self.is_on or not (path.startswith(self._roots) or not path.startswith("/")):
             return
         self._find_growth()
         what = f"{change} {self._kind(path)}"

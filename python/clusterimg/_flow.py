@@ -150,9 +150,20 @@ def earlier(out: Path, inputs: str) -> Decision | None:
     decision = Decision.load(out / results.STATE_FOLDER, inputs)
     if decision is not None and decision.skipped and (out / results.RUN).exists():
         decision = None  # it came to its end: perhaps the files can be read by now
+    if decision is not None and not all(_is_whole(out / name) for name in decision.facts["tables"]):
+        decision = None
     if decision is None:
         results.remove_tables(out, results.FINAL_TABLES)  # they tell of what is no longer so
     return decision
+
+
+def _is_whole(table: Path) -> bool:
+    """Return whether a table of similar pairs is there, and undamaged."""
+    try:
+        results.read_similarities(table)
+    except ResultError:
+        return False
+    return True
 
 
 def put_back(out: Path, manifest: results.Manifest) -> None:

@@ -21,7 +21,7 @@ from ._files import (
     write_error,
 )
 from ._manifest import MANIFEST, Entry, Manifest
-from ._moving import finish_move, move
+from ._moving import find_original, finish_move, move
 from ._names import escape_name
 from ._types import Skip
 from .errors import ResultError
@@ -118,7 +118,11 @@ def apply(
     """
     if transfer == "none":
         return Handover(("",) * len(plan.transfers), (), False)
-    work = _Work(folder, out, manifest, {entry.target: entry.op for entry in manifest.record.entries})
+    known = {entry.target: entry.op for entry in manifest.record.entries}
+    moves = manifest.record.moves()
+    if transfer == "move":
+        moves.update((str(folder.resolve() / source), target) for source, target, *_ in plan.transfers)
+    work = _Work(folder, out, manifest, known, moves)
     try:
         _check_space(plan.transfers, work, transfer)
         has_links = bool(plan.batch_folders) and can_link_inside(out, MANIFEST, ".clusterimg/link")
@@ -192,12 +196,17 @@ def _device(path: Path) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """Where a hand-over takes place; `known` has each target that the manifest had before, and its op."""
+    """Where a hand-over takes place.
+
+    known : each target that the manifest had before, and its op
+    moves : the target of each file that was or will be moved, by its path
+    """
 
     folder: Path
     out: Path
     manifest: Manifest
     known: Mapping[str, str]
+    moves: Mapping[str, str]
 
     def make_folders(self, folders: Sequence[str]) -> None:
         for target in folders:
@@ -222,7 +231,7 @@ class _Work:
         if self._is_done(operation):
             reason, is_new = None, self.known[target] != op  # a copy of which the original goes now
         else:
-            reason = why_changed(self.folder / source, size, mtime_ns)
+            reason = why_changed(self._original(source), size, mtime_ns)
             is_new = reason is None
         if is_new:
             self.manifest.add(op, source=source, target=target, size=size, mtime_ns=mtime_ns)
@@ -235,12 +244,13 @@ class _Work:
             if op == "move":
                 finish_move(source, target)
             return None
+        original = self._original(operation.source)
         try:
             _check_free(target)
-            HAND_OVER[op](source, target)
+            HAND_OVER[op](original, target)
         except OSError as error:
             # The system seldom says which side failed, so the source is read again to find out.
-            if reason := why_unreadable(source):
+            if reason := why_unreadable(original):
                 return reason
             if op == "move" and _is_of_source(error, source, target):
                 return f"can't be moved: {error.strerror}"
@@ -260,6 +270,11 @@ class _Work:
                     _check_free(self.out / link.target)
                     link_inside(self.out, link.source, link.target)
                 yield
+
+    def _original(self, source: str) -> Path:
+        """Return what is to be handed over: for a link, the file that it leads to, wherever that is now."""
+        path = self.folder / source
+        return find_original(path, self.out, self.moves) if path.is_symlink() else path
 
     def _is_done(self, operation: Operation) -> bool:
         return operation.target in self.known and os.path.lexists(self.out / operation.target)

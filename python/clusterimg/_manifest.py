@@ -20,11 +20,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from ._files import TEMPORARY
 from ._names import escape_name, unescape_name
 from .errors import ResultError
 
@@ -64,6 +65,10 @@ class Record:
     tables: tuple[str, ...]
     merged_into: tuple[str, ...]
 
+    def moves(self) -> dict[str, str]:
+        """Return the target of each file that was moved, by the path that it had."""
+        return {str(self.folder / entry.source): entry.target for entry in self.entries if entry.op == "move"}
+
 
 class Manifest(AbstractContextManager["Manifest"]):
     """A manifest being written: add the lines of some operations, commit, and only then do them.
@@ -78,6 +83,7 @@ class Manifest(AbstractContextManager["Manifest"]):
         self.record = Record(folder.resolve(), (), (), ()) if is_new else read_manifest(self._path)
         self._stream = self._path.open("a", encoding="utf-8", newline="\n")
         self._pending: list[str] = []
+        self._remove_leftovers(out)
         if is_new:
             self._append({"version": _VERSION, "folder": escape_name(str(self.record.folder))})
             self.commit()
@@ -109,6 +115,19 @@ class Manifest(AbstractContextManager["Manifest"]):
         self._pending.clear()
         self._stream.flush()
         os.fsync(self._stream.fileno())
+
+    def _remove_leftovers(self, out: Path) -> None:
+        """Remove the unfinished files that a killed process left: here, and where its undo was at work."""
+        entries = self.record.entries
+        folders = {entry.target for entry in entries if entry.op == "folder"}
+        before = {os.path.dirname(entry.source) for entry in entries if entry.op == "move"}  # noqa: PTH120
+        for folder in (
+            out,
+            *(out / name for name in folders),
+            *(self.record.folder / name for name in before),
+        ):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                (folder / TEMPORARY).unlink()
 
     def _append(self, record: Mapping[str, Any]) -> None:
         self._pending.append(json.dumps(record, ensure_ascii=False) + "\n")

@@ -11,13 +11,14 @@ import errno
 import os
 import shutil
 import stat
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from ._files import NO_LINKS, TEMPORARY, copy_facts
 from ._manifest import sync_folder
 
-__all__ = ["finish_move", "has_one_name", "is_same", "move"]
+__all__ = ["find_original", "finish_move", "has_one_name", "is_same", "move"]
 
 
 def move(source: Path, target: Path) -> None:
@@ -100,6 +101,17 @@ def _sync(path: Path) -> None:
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(handle)
+
+
+def find_original(path: Path, out: Path, moves: Mapping[str, str]) -> Path:
+    """Return the file that `path` is or leads to; where it is in the result `out` if it was moved there.
+
+    `moves` has its target there, by the path that it had. A link in a folder may lead to a file of that
+    folder, which is moved while the link stays.
+    """
+    real = os.path.realpath(path)
+    is_moved = real in moves and not os.path.lexists(real)
+    return out / moves[real] if is_moved else Path(real)
 
 
 def finish_move(source: Path, target: Path) -> bool:

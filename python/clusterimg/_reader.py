@@ -1,8 +1,8 @@
 """Reading the images of a run in a process of its own: a file that crashes or hangs it costs that file only.
 
-The parent keeps the account. It knows which files have begun and not finished, so when the process dies, or
+The parent keeps the account. It sees which files have begun and not finished, so when the process dies, or
 one of them takes too long, these are the suspects: a single one is the culprit; several are tried again, each
-alone in a new process.
+alone in a new process. The others in flight, results that had not arrived among them, are read once more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .methods import Method
 
 __all__ = ["Reader"]
 
-_IN_FLIGHT_PER_THREAD = 8
+_IN_FLIGHT_PER_THREAD = 16
 _ENDS_IN_A_ROW = 3
 
 
@@ -48,9 +48,9 @@ class Reader:
 
     def __init__(self, method: Method, engine: Engine, *, seconds_per_file: float = SECONDS_PER_FILE) -> None:
         n_threads = engine.n_threads or engine.backend.resolve_threads(0)
-        job = {"backend": engine.report.name, "n_threads": n_threads}
-        self._job = _frames.pack(job, pickle.dumps(method))
         self._window = _IN_FLIGHT_PER_THREAD * n_threads
+        self._job = {"backend": engine.report.name, "n_threads": n_threads, "n_at_once": self._window // 2}
+        self._method = pickle.dumps(method)
         self._seconds_per_file = seconds_per_file
         self._process: ReaderProcess | None = None
         self._ends = 0  # in a row, with no file begun
@@ -75,7 +75,7 @@ class Reader:
     def read(self, folder: Path, files: Iterable[str]) -> Iterator[Item | ImageError]:
         """Yield what became of each file (relative to `folder`), in their order.
 
-        Ahead of what was yielded, at most eight files a thread are taken. Finish or close one iterator
+        Ahead of what was yielded, at most sixteen files a thread are taken. Finish or close one iterator
         before the next is begun: what ends it early, kills the process.
 
         Raises
@@ -96,7 +96,7 @@ class Reader:
 
     def _started(self) -> ReaderProcess:
         if self._process is None:
-            self._process = ReaderProcess(self._job)
+            self._process = ReaderProcess(self._job, self._method)
             self.versions = self._process.versions
         return self._process
 
@@ -116,7 +116,8 @@ class Reader:
         assert process is not None
         frames = process.receive()
         for header, payload in frames or ():
-            account.enter(header, payload, process.seconds)
+            account.enter(header, payload)
+        account.watch(process.working(), process.seconds)
         if frames is None:
             self._replace(account, process.why_ended())
         elif not frames and account.oldest < process.seconds - self._seconds_per_file:
@@ -136,7 +137,7 @@ class _Account:
     """Which files wait, which are in flight, and what became of the others.
 
     in_flight : the files sent and not finished
-    begun : those of them that have begun, and when
+    begun : those of them that have begun, and when that was seen first
     on_trial : whether the file in flight is a suspect, alone
     """
 
@@ -168,14 +169,16 @@ class _Account:
         self.in_flight.update(files)
         return [(index, self._names[index]) for index in files]
 
-    def enter(self, header: dict[str, Any], payload: bytes, now: float) -> None:
+    def enter(self, header: dict[str, Any], payload: bytes) -> None:
         """Enter what the process said."""
-        if "began" in header:
-            self.begun[header["began"]] = now
-        elif "reason" in header:
+        if "reason" in header:
             self._finish(header["index"], ImageError(header["reason"]))
         else:
             self._finish(header["index"], _frames.unpack_item(header, payload))
+
+    def watch(self, working: Iterable[int], now: float) -> None:
+        """Enter what the process is working on."""
+        self.begun = {index: self.begun.get(index, now) for index in working if index in self.in_flight}
 
     def take_results(self) -> Iterator[Item | ImageError]:
         """Yield the results that are next in order, and forget them."""

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from . import _frames
 from .errors import ClusterimgError
@@ -20,6 +21,7 @@ __all__ = ["ReaderProcess"]
 _START = "import sys; sys.path[:] = sys.argv[1:]; from clusterimg._reader_child import main; main()"
 
 _CHUNK = 1 << 16
+_SLOT = 8  # bytes: an index
 _TICK = 0.25  # should a signal end up in another thread, it is noticed that soon
 
 
@@ -38,20 +40,22 @@ class ReaderProcess:
     seconds : for how long we have listened to it; time in which we did something else doesn't count
     """
 
-    def __init__(self, job: bytes) -> None:
-        """Start it and wait until it is ready. `job` is the frame it is told first."""
+    def __init__(self, job: Mapping[str, Any], method: bytes) -> None:
+        """Start it and wait until it is ready. `job` and `method` are what it is told first."""
         self.versions: Mapping[str, str] = {}
         self.seconds = 0.0
         self._outgoing = bytearray()
         self._incoming = _frames.Unpacker()
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  closed by `close`
+        self._slots = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         try:
+            self._slots.write(b"\xff" * _SLOT * job["n_threads"])  # -1 in each
             self._process = self._spawn()
         except OSError as error:
-            self._complaints.close()
+            self._close_files()
             raise ClusterimgError(f"the process that reads images can't start: {error}") from None
         try:
-            self.send(job)
+            self.send(_frames.pack({**job, "slots": self._slots.fileno()}, method))
             self._wait_until_ready()
         except BaseException:
             self.close()
@@ -63,6 +67,7 @@ class ReaderProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
+            pass_fds=[self._slots.fileno()],
             bufsize=0,
             start_new_session=True,
             # Its threads decode; more of them for matrices, of which it multiplies none, would only spin.
@@ -112,6 +117,11 @@ class ReaderProcess:
         data = os.read(self._from, _CHUNK)
         return list(self._incoming.feed(data)) if data else None
 
+    def working(self) -> list[int]:
+        """Return which file each of its threads is working on, by index, or -1; also once it has ended."""
+        slots = os.pread(self._slots.fileno(), os.fstat(self._slots.fileno()).st_size, 0)
+        return memoryview(slots).cast("q").tolist()
+
     def why_ended(self) -> str:
         """Return why it ended by itself, as a reason for the file that it was reading."""
         try:
@@ -128,4 +138,8 @@ class ReaderProcess:
         """Kill it at once, whatever it is doing."""
         with self._process:  # closes the pipes, then waits
             self._process.kill()
+        self._close_files()
+
+    def _close_files(self) -> None:
         self._complaints.close()
+        self._slots.close()

@@ -17,9 +17,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from . import __version__, backends, evaluation, joining, pipeline, results, undoing
+from . import __version__, backends, pipeline, results
 from ._memory import keep_freed_memory
 from ._versions import versions
 from .errors import ClusterimgError, FilesSkipped, UsageError
@@ -27,6 +27,9 @@ from .merging import MERGES
 from .methods import ALIASES, METHODS
 from .methods.orb import RULES
 from .results import TRANSFERS, escape_name
+
+if TYPE_CHECKING:
+    from .evaluation import Evaluation
 
 __all__ = ["main", "parser"]
 
@@ -206,7 +209,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _merge(arguments: argparse.Namespace) -> int:
-    return _show(joining.merge, _options(arguments), arguments)
+    from .joining import merge
+
+    return _show(merge, _options(arguments), arguments)
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -232,8 +237,10 @@ def _show(
 
 
 def _undo(arguments: argparse.Namespace) -> int:
+    from .undoing import undo
+
     with _progress(arguments.quiet) as progress:
-        undone = undoing.undo(arguments.result, progress=progress)
+        undone = undo(arguments.result, progress=progress)
     if arguments.json:
         print(json.dumps(asdict(undone), indent=2))
     elif not arguments.quiet:
@@ -310,12 +317,14 @@ def _counted(count: int, noun: str, nouns: str = "") -> str:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    found = evaluation.evaluate(arguments.result, arguments.labels)
+    from .evaluation import evaluate
+
+    found = evaluate(arguments.result, arguments.labels)
     print(json.dumps(asdict(found), indent=2) if arguments.json else _evaluated(found))
     return DONE
 
 
-def _evaluated(found: evaluation.Evaluation) -> str:
+def _evaluated(found: Evaluation) -> str:
     lines = [
         f"{_counted(found.images, 'labelled image')} in {_counted(found.groups, 'group')}; "
         f"{_counted(found.clusters, 'cluster')}, {_counted(found.outliers, 'outlier')}",
@@ -337,13 +346,14 @@ def _evaluated(found: evaluation.Evaluation) -> str:
 
 def _demo(arguments: argparse.Namespace) -> int:
     from .demo import make_demo
+    from .evaluation import evaluate
 
     photos = arguments.out / "photos"
     labels = make_demo(photos)
     options = {"folder": photos, "out": arguments.out / "clustered", "method": arguments.method}
     code = _show(pipeline.run, options, arguments)
     if not (arguments.quiet or arguments.json):
-        found = evaluation.evaluate(options["out"], labels)
+        found = evaluate(options["out"], labels)
         print(
             f"against the true groups: precision {found.precision:.3f}, recall {found.recall:.3f}, "
             f"F1 {found.f1:.3f}\n"

@@ -185,7 +185,15 @@ def _opened(folders: Sequence[Path], stack: ExitStack) -> list[_Part]:
             raise ResultError(f"{_shown(folder / tables.RUN)}: features and their decoders must be objects")
         record = tables.read_manifest(folder / tables.MANIFEST)
         features = {**run["features"], "policy": run["image_policy"]}
-        parts.append(_Part(folder, record, options, features, tables.read_clusters_table(folder)))
+        part = _Part(folder, record, options, features, tables.read_clusters_table(folder))
+        part.method()  # damaged parameters are told before they are compared
+        n_images = run["counts"].get("images")
+        if len(part.table) != n_images:
+            raise ResultError(
+                f"{_shown(folder / tables.CLUSTERS)} must list {n_images} images, as {tables.RUN} says, "
+                f"got {len(part.table)}"
+            )
+        parts.append(part)
     return parts
 
 
@@ -194,10 +202,12 @@ def _job(parts: Sequence[_Part], asked: Mapping[str, Any], progress: Progress | 
     first = parts[0]
     for part in parts[1:]:
         for name in ("method", "params", "policy"):
-            if part.features.get(name) != first.features.get(name):
+            one, other = first.features.get(name), part.features.get(name)
+            if one != other:
+                one, other = _differing(one, other)
                 raise UsageError(
-                    f"results must agree in {name}: {_shown(first.out)} has {first.features.get(name)}, "
-                    f"{_shown(part.out)} has {part.features.get(name)}"
+                    f"results must agree in {name}: {_shown(first.out)} has {one}, "
+                    f"{_shown(part.out)} has {other}"
                 )
         if part.method().kernel_options != first.method().kernel_options:
             raise UsageError(f"results must agree in orb_rule: {_shown(first.out)}, {_shown(part.out)}")
@@ -231,6 +241,14 @@ def _job(parts: Sequence[_Part], asked: Mapping[str, Any], progress: Progress | 
         progress=progress,
         **{name: asked[name] for name in SHARED},
     )
+
+
+def _differing(one: Any, other: Any) -> tuple[Any, Any]:
+    """Return of two objects only the entries in which they differ; of anything else the whole."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return one, other
+    keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+    return {key: one.get(key) for key in keys}, {key: other.get(key) for key in keys}
 
 
 def _merged(job: Job, parts: Sequence[_Part], out: Path, manifest: tables.Manifest, clock: Clock) -> Result:

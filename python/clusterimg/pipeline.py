@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import images, results
+from ._files import TEMPORARY
 from ._flow import (
     SHARED,
     Job,
@@ -27,7 +28,7 @@ from ._flow import (
 from ._memory import batch_size_for, parse_memory
 from ._reader import Reader
 from ._store import Store
-from ._types import Progress
+from ._types import Progress, Skip
 from .backends import select
 from .batches import Batches, Clock, digest_of
 from .errors import UsageError
@@ -129,8 +130,10 @@ def run(
         listing = images.find(job.source, recursive=recursive, exclude=job.target)
     with workplace(job) as (out, manifest), Reader(job.method, job.engine) as reader:
         moved = results.moved(job.target)
+        moved.update(_links_to(moved, job.source, listing.skipped))
         with clock("list"):
             files, stamps = _with_moved(job.source, listing.files, moved)
+            skipped = tuple(skip for skip in listing.skipped if skip.file not in moved)
         if not files:
             hint = "" if recursive else " (subfolders need recursive)"
             raise UsageError(f"{folder} holds no files{hint}")
@@ -145,7 +148,7 @@ def run(
             batches = Batches(out, manifest, store, job.method, job.engine, progress, clock)
             batches.cluster(job.source, files, stamps, job.batch_size, reader)
             labels = batches.merge(merge)
-            decision = decided(job, batches, labels, about=features, skipped=listing.skipped)
+            decision = decided(job, batches, labels, about=features, skipped=skipped)
             decision.save(out / results.STATE_FOLDER, inputs)
             store.forget_unused()
             reused = batches.reused
@@ -182,10 +185,20 @@ def _read_again(job: Job, out: Path, manifest: results.Manifest) -> None:
     put_back(out, manifest)
 
 
+def _links_to(
+    moved: Mapping[str, tuple[int, int]], folder: Path, skipped: Sequence[Skip]
+) -> dict[str, tuple[int, int]]:
+    """Return which files that can't be used are links to moved ones, with the stamps of those."""
+    stamps = {os.path.realpath(folder / file): stamp for file, stamp in moved.items()} if skipped else {}
+    leads_to = ((skip.file, os.path.realpath(folder / skip.file)) for skip in skipped)
+    return {file: stamps[path] for file, path in leads_to if path in stamps}
+
+
 def _with_moved(
     folder: Path, files: Sequence[str], moved: Mapping[str, tuple[int, int]]
 ) -> tuple[list[str], NDArray[np.int64]]:
     """Return the files of the folder as if nothing had been moved out of it, with their stamps."""
+    files = [file for file in files if PurePosixPath(file).name != TEMPORARY]  # of an undo that was killed
     found = {**moved, **dict(zip(files, results.stamps(folder, files).tolist(), strict=True))}
     ordered = sorted(found, key=os.fsencode)
     return ordered, np.array([found[file] for file in ordered], np.int64).reshape(-1, 2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from pathlib import Path
 from ._files import TEMPORARY, relative_link, why_changed, write_error
 from ._lock import locked
 from ._manifest import MANIFEST, Entry, Manifest, Record, read_manifest
-from ._moving import has_one_name, is_same, move
+from ._moving import find_original, has_one_name, is_same, move
 from ._names import escape_name
 from ._types import Skip
 
@@ -80,14 +80,14 @@ def take_back(
     progress: Callable[[int, int], None] | None = None,
 ) -> Undone:
     """Take operations of a manifest back, the last one first, and note it there."""
-    folder = manifest.record.folder
+    folder, moves = manifest.record.folder, manifest.record.moves()
     counts = {_MOVE_BACK: 0, _DELETE: 0, _DELETE_FOLDER: 0, _NOTHING: 0}
     kept: list[Skip] = []
     missing: list[Skip] = []
     try:
         for done, entry in enumerate(reversed(entries), 1):
             try:
-                action = _judge(entry, out, manifest.record)
+                action = _judge(entry, out, manifest.record, moves)
                 _perform(action, out / entry.target, folder / entry.source)
                 counts[action] += 1
                 manifest.add("undone", target=entry.target)
@@ -114,9 +114,10 @@ def _at_fault(error: OSError, target: Path, source: Path) -> Path:
 
 def why_kept(out: Path, record: Record) -> Skip | None:
     """Return the first file that an undo would keep, with its reason, or None. Touches nothing."""
+    moves = record.moves()
     for entry in record.entries:
         try:
-            _judge(entry, out, record)
+            _judge(entry, out, record, moves)
         except _Missing:
             pass
         except _Kept as reason:
@@ -135,7 +136,7 @@ class _Missing(Exception):
     """There is no target, and no source either. The text says so."""
 
 
-def _judge(entry: Entry, out: Path, record: Record) -> str:
+def _judge(entry: Entry, out: Path, record: Record, moves: Mapping[str, str]) -> str:
     """Return what takes an operation back; raise `_Kept` or `_Missing` where nothing may."""
     source, target = record.folder / entry.source, out / entry.target
     if entry.op == "folder":
@@ -154,7 +155,7 @@ def _judge(entry: Entry, out: Path, record: Record) -> str:
         is_ours = _is_link_to(target, os.path.realpath(source))
     elif target.is_symlink():
         is_ours = False
-    elif _is_last(target, source, entry):
+    elif _is_last(target, find_original(source, out, moves), entry):
         raise _Kept(f"is all that is left of {escape_name(str(source))}")
     else:
         is_ours = _is_as_recorded(target, entry) or _is_hard_link(target, source)
@@ -212,9 +213,8 @@ def _remove_folder(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def _is_last(target: Path, source: Path, entry: Entry) -> bool:
-    """Return whether nothing but a copy or hard link has the content that its source had."""
-    original = Path(os.path.realpath(source))
+def _is_last(target: Path, original: Path, entry: Entry) -> bool:
+    """Return whether nothing but a copy or hard link has the content that its original had."""
     if not original.is_file() or has_one_name(original, Path(os.path.realpath(target))):
         return True
     if why_changed(original, entry.size, entry.mtime_ns) is None:
@@ -227,8 +227,10 @@ def _is_link_to(target: Path, text: str) -> bool:
 
 
 def _is_hard_link(target: Path, source: Path) -> bool:
-    """Return whether both names are of one file, so that its changes show under either."""
-    return not target.is_symlink() and source.exists() and target.samefile(source)
+    """Return whether these are two names of one file, so that its changes show under either."""
+    if not stat.S_ISREG(target.lstat().st_mode) or not source.exists():
+        return False
+    return target.samefile(source) and not has_one_name(target, Path(os.path.realpath(source)))
 
 
 def _is_as_recorded(target: Path, entry: Entry) -> bool:
