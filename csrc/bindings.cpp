@@ -46,6 +46,9 @@ std::size_t length(const Array<T>& array, py::ssize_t axis = 0) {
   return static_cast<std::size_t>(array.shape(axis));
 }
 
+// Whether k is the index of one of n images.
+bool names(std::int32_t k, std::size_t n) { return k >= 0 && static_cast<std::size_t>(k) < n; }
+
 // Hands a vector's memory to NumPy without a copy.
 template <class T>
 py::array_t<T> to_array(std::vector<T>&& values) {
@@ -57,24 +60,13 @@ py::array_t<T> to_array(std::vector<T>&& values) {
 // Runs `work(monitor)` without the GIL; takes it back now and then for signals and progress.
 template <class Work>
 void run_released(const py::object& progress, const Work& work) {
-  bool raised = false;
   Monitor monitor([&](std::uint64_t done) {
     const py::gil_scoped_acquire hold;
-    try {
-      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-      if (!progress.is_none()) progress(done);
-      return true;
-    } catch (py::error_already_set& error) {
-      error.restore();
-      raised = true;
-      return false;
-    }
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (!progress.is_none()) progress(done);
   });
-  {
-    const py::gil_scoped_release release;
-    work(monitor);
-  }
-  if (raised) throw py::error_already_set();
+  const py::gil_scoped_release release;
+  work(monitor);
 }
 
 // A scorer over the pairs of n_rows x n_cols items.
@@ -91,7 +83,7 @@ py::array_t<Edge> edges_of(const Join<Scorer>& join, bool triangle, int n_thread
   run_released(progress, [&](Monitor& monitor) {
     EdgeSink sink(join.n_rows, Scorer::rows);
     score_pairs({join.n_rows, join.n_cols, triangle}, join.scorer, sink, n_threads, monitor);
-    if (!monitor.stopped()) edges = sink.take();
+    edges = sink.take(monitor);
   });
   return to_array(std::move(edges));
 }
@@ -103,12 +95,15 @@ py::array_t<float> matrix_of(const Join<Scorer>& join, bool triangle, int n_thre
   const Plane plane{join.n_rows, join.n_cols, triangle};
   py::array_t<float> out({plane.n_rows, plane.n_cols});
   float* data = out.mutable_data();
-  std::fill(data, data + plane.n_rows * plane.n_cols, static_cast<float>(no_score));
   run_released(progress, [&](Monitor& monitor) {
+    for (std::size_t i = 0; i < plane.n_rows; ++i) {
+      std::fill_n(data + i * plane.n_cols, plane.n_cols, static_cast<float>(no_score));
+      monitor.check();
+    }
     MatrixSink sink(data, plane);
     score_pairs(plane, join.scorer, sink, n_threads, monitor);
     if (!triangle) return;
-    auto state = join.scorer.make_state();
+    auto state = join.scorer.make_state(monitor);
     for (std::size_t k = 0; k < plane.n_rows; ++k)
       data[k * plane.n_cols + k] = static_cast<float>(join.scorer.score(state, k, k));
   });
@@ -121,15 +116,21 @@ py::array_t<double> scores_of(const Join<Scorer>& join, const Array<std::int32_t
                               const py::object& progress) {
   require(i.ndim() == 1 && j.ndim() == 1 && length(i) == length(j),
           "i and j must have one length, got " + shape_of(i) + " and " + shape_of(j));
-  for (py::ssize_t k = 0; k < i.shape(0); ++k)
-    require(i.at(k) >= 0 && static_cast<std::size_t>(i.at(k)) < join.n_rows && j.at(k) >= 0 &&
-                static_cast<std::size_t>(j.at(k)) < join.n_cols,
-            "pair " + std::to_string(k) + " must name images that are there");
-  std::vector<double> scores(length(i));
+  const std::size_t n_pairs = length(i);
+  const std::int32_t* row = i.data();
+  const std::int32_t* col = j.data();
+  py::array_t<double> out(i.shape(0));
+  double* scores = out.mutable_data();
   run_released(progress, [&](Monitor& monitor) {
-    score_listed(join.scorer, i.data(), j.data(), scores.size(), scores.data(), n_threads, monitor);
+    Pulse pulse(monitor);
+    for (std::size_t k = 0; k < n_pairs; ++k) {
+      if (!names(row[k], join.n_rows) || !names(col[k], join.n_cols))
+        throw py::value_error("pair " + std::to_string(k) + " must name images that are there");
+      pulse.after(1);
+    }
+    score_listed(join.scorer, row, col, n_pairs, scores, n_threads, monitor);
   });
-  return to_array(std::move(scores));
+  return out;
 }
 
 // What `make` builds a join from: which scores are asked for.
@@ -280,17 +281,21 @@ py::array_t<std::int32_t> connected_components(const Array<Edge>& edges, std::si
   require(edges.ndim() == 1, "edges must be one-dimensional, got " + shape_of(edges));
   const Edge* data = edges.data();
   const std::size_t n_edges = length(edges);
-  for (std::size_t e = 0; e < n_edges; ++e)
-    require(data[e].i >= 0 && data[e].j >= 0 &&
-                static_cast<std::size_t>(std::max(data[e].i, data[e].j)) < n_images,
-            "edge " + std::to_string(e) + " must join images below " + std::to_string(n_images) +
-                ", got (" + std::to_string(data[e].i) + ", " + std::to_string(data[e].j) + ")");
-  std::vector<std::int32_t> labels(n_images);
-  {
-    const py::gil_scoped_release release;
-    components(data, n_edges, n_images, labels.data());
-  }
-  return to_array(std::move(labels));
+  py::array_t<std::int32_t> out(static_cast<py::ssize_t>(n_images));
+  std::int32_t* labels = out.mutable_data();
+  run_released(py::none(), [&](Monitor& monitor) {
+    Pulse pulse(monitor);
+    for (std::size_t e = 0; e < n_edges; ++e) {
+      const auto [i, j, score] = data[e];
+      if (!names(i, n_images) || !names(j, n_images))
+        throw py::value_error("edge " + std::to_string(e) + " must join images below " +
+                              std::to_string(n_images) + ", got (" + std::to_string(i) + ", " +
+                              std::to_string(j) + ")");
+      pulse.after(1);
+    }
+    components(data, n_edges, n_images, labels, pulse);
+  });
+  return out;
 }
 
 py::tuple phash_bits(const Array<std::uint8_t>& grey, std::size_t hash_size,

@@ -11,6 +11,9 @@ namespace clusterimg {
 // Images side by side in the lanes of the SSIM tile: two AVX2 registers of int32.
 constexpr std::size_t ssim_lanes = 16;
 
+// The most products of two bytes that an int32 can hold: 2^31 / 255^2 = 33025, rounded down.
+constexpr std::size_t dot_block = 32768;
+
 // What makes a cross-checked match of descriptors good; kernels/descriptor.hpp has the rules.
 struct MatchRule {
   enum Kind : std::uint32_t { absolute, relative, ratio } kind;
@@ -35,10 +38,12 @@ struct KernelTable {
   void (*signature_tile)(const std::uint32_t* a, std::size_t n_a, const std::uint32_t* b,
                          std::size_t n_b, std::size_t n_slots, std::uint32_t* out);
   void (*dot_tile)(const std::int16_t* a, std::size_t n_a, const std::int16_t* b, std::size_t n_b,
-                   std::size_t n_pixels, std::int64_t* out);
-  double (*template_slide)(const std::uint8_t* image, std::size_t height, std::size_t width,
-                           const std::uint8_t* templ, std::size_t templ_height,
-                           std::size_t templ_width, std::int64_t* row_energy);
+                   std::size_t stride, std::size_t n_pixels, std::int64_t* out);
+  void (*add_squares)(const std::uint8_t* row, std::size_t n, std::int32_t sign, std::int64_t* out);
+  double (*template_span)(const std::uint8_t* image, std::size_t stride, std::size_t n,
+                          const std::uint8_t* templ, std::size_t templ_height,
+                          std::size_t templ_width, std::int64_t templ_energy,
+                          const std::int64_t* energy);
   void (*descriptor_planes)(const std::uint64_t* b, std::size_t n_b, std::uint8_t* planes);
   MatchCount (*descriptor_pair)(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
                                 std::size_t n_b, const std::uint8_t* planes, MatchRule rule,

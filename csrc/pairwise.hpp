@@ -3,7 +3,9 @@
 //
 // A scorer has
 //   rows, cols                    constants: the size of a tile
-//   State make_state() const      scratch of one thread
+//   State make_state(Monitor&) const
+//                                 scratch of one thread, with a Pulse where a tile or a pair may
+//                                 take more than some milliseconds
 //   void begin(State&, Range)     called once per band of rows
 //   void scan(State&, Range rows, Range cols, emit) const
 //                                 calls emit(i, j, score) for the pairs of the tile it keeps, by
@@ -21,6 +23,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -33,6 +36,19 @@ struct Range {
   std::size_t begin;
   std::size_t end;
   std::size_t size() const { return end - begin; }
+};
+
+// Scratch as it comes. A vector would write zeros to all of it first, some seconds where it is
+// large and the machine slow, and nothing would look at the monitor meanwhile.
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(std::size_t n) : values_(new T[n]) {}
+  T* data() { return values_.get(); }
+  T& operator[](std::size_t k) { return values_[k]; }
+
+ private:
+  std::unique_ptr<T[]> values_;
 };
 
 struct Plane {
@@ -67,19 +83,18 @@ void score_pairs(const Plane& plane, const Scorer& scorer, Sink& sink, int n_thr
                  Monitor& monitor) {
   const std::size_t n_bands = (plane.n_rows + Scorer::rows - 1) / Scorer::rows;
   for_each_unit(
-      n_bands, n_threads, monitor, [&] { return scorer.make_state(); },
+      n_bands, n_threads, monitor, [&] { return scorer.make_state(monitor); },
       [&](std::size_t band, typename Scorer::State& state) {
         const Range rows{band * Scorer::rows, std::min(plane.n_rows, (band + 1) * Scorer::rows)};
         scorer.begin(state, rows);
         sink.open(band, rows);
         const Emitter<Sink> emit{sink, band, plane.triangle};
         const std::size_t first = plane.triangle ? rows.begin / Scorer::cols * Scorer::cols : 0;
-        for (std::size_t col = first; col < plane.n_cols && !monitor.stopped();
-             col += Scorer::cols) {
+        for (std::size_t col = first; col < plane.n_cols; col += Scorer::cols) {
           const Range cols{col, std::min(plane.n_cols, col + Scorer::cols)};
           scorer.scan(state, rows, cols, emit);
           monitor.advance(pairs_of(plane, rows, cols));
-          if (is_calling_thread()) monitor.poll();
+          monitor.check();
         }
         sink.close(band);
       });
@@ -91,14 +106,14 @@ void score_listed(const Scorer& scorer, const std::int32_t* i, const std::int32_
                   std::size_t n_pairs, double* out, int n_threads, Monitor& monitor) {
   constexpr std::size_t chunk = 256;
   for_each_unit(
-      (n_pairs + chunk - 1) / chunk, n_threads, monitor, [&] { return scorer.make_state(); },
+      (n_pairs + chunk - 1) / chunk, n_threads, monitor, [&] { return scorer.make_state(monitor); },
       [&](std::size_t unit, typename Scorer::State& state) {
         const std::size_t end = std::min(n_pairs, (unit + 1) * chunk);
         for (std::size_t k = unit * chunk; k < end; ++k)
           out[k] =
               scorer.score(state, static_cast<std::size_t>(i[k]), static_cast<std::size_t>(j[k]));
         monitor.advance(end - unit * chunk);
-        if (is_calling_thread()) monitor.poll();
+        monitor.check();
       });
 }
 
@@ -124,7 +139,7 @@ class EdgeSink {
   }
 
   // The edges of all bands; the sink is empty afterwards.
-  std::vector<Edge> take() {
+  std::vector<Edge> take(Monitor& monitor) {
     std::size_t n = 0;
     for (const Band& band : bands_) n += band.edges.size();
     std::vector<Edge> all;
@@ -132,6 +147,7 @@ class EdgeSink {
     for (Band& band : bands_) {
       all.insert(all.end(), band.edges.begin(), band.edges.end());
       band.edges = {};
+      monitor.check();
     }
     return all;
   }

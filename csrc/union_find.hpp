@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "edge.hpp"
+#include "parallel.hpp"
 
 namespace clusterimg {
 
@@ -34,7 +35,7 @@ class UnionFind {
   }
 
   // Components of two or more are numbered by first appearance; the rest is -1.
-  void label(std::int32_t* labels) {
+  void label(std::int32_t* labels, Pulse& pulse) {
     const std::size_t n = parent_.size();
     for (std::size_t k = 0; k < n; ++k) labels[k] = -1;
     // A root stands before its members: mark it once a member shows up, number it afterwards.
@@ -42,6 +43,7 @@ class UnionFind {
     for (std::size_t k = 0; k < n; ++k) {
       const std::int32_t root = find(static_cast<std::int32_t>(k));
       if (root != static_cast<std::int32_t>(k)) labels[root] = has_members;
+      pulse.after(16);
     }
     std::int32_t next = 0;
     for (std::size_t k = 0; k < n; ++k) {
@@ -50,6 +52,7 @@ class UnionFind {
         labels[k] = labels[root];
       else if (labels[k] == has_members)
         labels[k] = next++;
+      pulse.after(4);
     }
   }
 
@@ -58,11 +61,14 @@ class UnionFind {
   std::vector<std::int32_t> parent_;
 };
 
-inline void components(const Edge* edges, std::size_t n_edges, std::size_t n,
-                       std::int32_t* labels) {
+inline void components(const Edge* edges, std::size_t n_edges, std::size_t n, std::int32_t* labels,
+                       Pulse& pulse) {
   UnionFind sets(n);
-  for (std::size_t e = 0; e < n_edges; ++e) sets.unite(edges[e].i, edges[e].j);
-  sets.label(labels);
+  for (std::size_t e = 0; e < n_edges; ++e) {
+    sets.unite(edges[e].i, edges[e].j);
+    pulse.after(16);
+  }
+  sets.label(labels, pulse);
 }
 
 }  // namespace clusterimg

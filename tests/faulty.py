@@ -100,7 +100,7 @@ def write_pictures(folder: Path, faults: Mapping[int, str], n_files: int) -> lis
 
 
 class Doomed(Faulty):
-    """Ends the process that reads images whenever it wants to begin with a file."""
+    """Ends the process that reads images whenever it is told to read a file, before it begins."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _doomed, ()
@@ -109,10 +109,6 @@ class Doomed(Faulty):
 def _doomed() -> Faulty:
     from clusterimg import _frames
 
-    pack = _frames.pack
-
-    def pack_or_end(header: dict[str, Any], payload: bytes = b"") -> bytes:
-        return os._exit(1) if "began" in header else pack(header, payload)
-
-    _frames.pack = pack_or_end
+    read = _frames.read
+    _frames.read = lambda stream: read(stream) and os._exit(1)
     return Faulty()

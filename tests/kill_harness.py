@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -43,7 +42,18 @@ from clusterimg.backends import select
 from clusterimg.extraction import read_item
 from clusterimg.methods import create
 from kill_points import Point, Watch, forked
-from kill_scenarios import FAULTS, ORIGINALS, SCENARIOS, Scenario, Step, World, make_photos, run, undo
+from kill_scenarios import (
+    FAULTS,
+    N_IMAGES,
+    ORIGINALS,
+    SCENARIOS,
+    Scenario,
+    Step,
+    World,
+    make_photos,
+    run,
+    undo,
+)
 
 N_WORKERS = 2
 
@@ -212,7 +222,7 @@ class Attempts:
         except AssertionError as error:
             return [str(error)]
         problems = [difference(self.finished if way == "again" else self.prepared, result_of(self.world))]
-        if reused["features"] < kept[0] or reused["features"] < 13 and reused["batches"] < kept[1]:
+        if reused["features"] < kept[0] or (reused["features"] < N_IMAGES and reused["batches"] < kept[1]):
             problems.append(f"{kept} features and batches were there, {reused} were reused")
         return problems
 
@@ -246,7 +256,7 @@ def prepare_process(*, has_own_reader: bool, watch: Watch | None = None) -> None
 
 
 class ForkedReader:
-    """The process that reads images as a fork of this one: a fresh interpreter would take most of the time."""
+    """The process that reads images, forked: to start a fresh interpreter would take most of the time."""
 
     def __init__(
         self, command: list[str], *, watch: Watch | None, stderr: Any, pass_fds: Sequence[int] = (), **_: Any
@@ -311,7 +321,9 @@ class Request(NamedTuple):
             return [(self.at, points[self.at], way) for way in ways]
         numbered = [(k, point) for k, point in enumerate(points) if self.what in ("", point.what)]
         start = zlib.crc32(self.scenario.encode()) % min(self.every, len(numbered))
-        return [(k, point, ways[n % 2]) for n, (k, point) in enumerate(numbered[start :: self.every])]
+        return [
+            (k, point, ways[n // N_WORKERS % 2]) for n, (k, point) in enumerate(numbered[start :: self.every])
+        ]
 
 
 def answer(request: Request, place: tuple[Path, Path]) -> dict[str, Any]:
@@ -362,8 +374,8 @@ def _share(request: Request, place: tuple[Path, Path], worker: int) -> dict[str,
     todo = request.chosen(attempts.points)[worker::N_WORKERS]
     failures = []
     for number, point, way in todo:
-        for problem in attempts.attempt(point, way):
-            failures.append(f"{name}, point {number} ({point.what}), then {way}: {problem}")
+        problems = attempts.attempt(point, way)
+        failures += [f"{name}, point {number} ({point.what}), then {way}: {problem}" for problem in problems]
     world.remove()
     kinds = Counter(point.what for _, point, _ in todo)
     cut = sum(point.limit is not None for _, point, _ in todo)

@@ -71,7 +71,7 @@ class Watch:
         fsync = os.fsync
 
         def watched_fsync(handle: int) -> None:  # the only change of ours that is not audited
-            self._see("fsync", os.readlink(f"/proc/self/fd/{handle}"))
+            self._see("fsync", _path_of(handle))
             fsync(handle)
 
         os.fsync = watched_fsync
@@ -89,9 +89,7 @@ class Watch:
         path = arguments[CHANGES[event]]
         if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & WRITING):
             return
-        if isinstance(path, int):
-            path = os.readlink(f"/proc/self/fd/{path}")
-        self._see(event.removeprefix("os."), os.fsdecode(path))
+        self._see(event.removeprefix("os."), _path_of(path) if isinstance(path, int) else os.fsdecode(path))
 
     def _see(self, change: str, path: str) -> None:
         # shutil.rmtree gives names relative to an open folder, which is always the state of a result.
@@ -140,6 +138,10 @@ class Watch:
         if rest.endswith("manifest.jsonl"):
             return "manifest"
         return "result" if "/" in rest or rest.startswith(("result", "batch_")) else "table"
+
+
+def _path_of(handle: int) -> str:
+    return str(Path(f"/proc/self/fd/{handle}").readlink())
 
 
 def _inode_and_size(path: str) -> tuple[int, int]:

@@ -16,6 +16,8 @@ from clusterimg.errors import ResultError
 from pictures import noisy, picture, save
 
 ORIGINALS = ("photos", "photos_b")
+N_IMAGES = 13
+"""Of the first of them that can be read."""
 
 
 @dataclass(frozen=True)

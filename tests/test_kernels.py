@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -884,40 +883,6 @@ def test_other_threads_run_during_a_join() -> None:
     done.set()
     ticker.join()
     assert sum(start < t < start + 0.4 for t in ticks) > 20  # the core asks for signals 8 times
-
-
-JOINS = {  # minutes of work, run in a process of its own
-    "hamming": "_core.hamming_edges(rng.integers(0, 2**64, (600_000, 1), np.uint64), threshold=0.99, **o)",
-    "ssim": "_core.ssim_edges(rng.integers(0, 256, (8000, 64, 64), np.uint8), threshold=0.9, **o)",
-    "template": "_core.template_edges(rng.integers(0, 256, (20_000, 64, 64), np.uint8), threshold=0.99, **o)",
-    "descriptor": "_core.descriptor_edges((rng.integers(0, 2**64, (1_000_000, 4), dtype=np.uint64), "
-    "np.arange(2001) * 500), threshold=0.9, rule='ratio', max_distance=40, **o)",
-    "scores": "_core.ssim_scores(rng.integers(0, 256, (9, 64, 64), dtype=np.uint8), "
-    "i=np.zeros(2_000_000, np.int32), j=np.ones(2_000_000, np.int32), **o)",
-}
-
-
-@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
-@pytest.mark.parametrize(("join", "n_threads"), [*((join, 2) for join in JOINS), ("ssim", 1)])
-def test_ctrl_c_ends_a_join(join: str, n_threads: int) -> None:
-    script = (
-        "import sys, numpy as np\nfrom clusterimg import _core\nrng = np.random.default_rng(0)\n"
-        f"first = []\no = dict(n_threads={n_threads}, "
-        "progress=lambda done: first or (first.append(1), print('running', flush=True)))\n"
-        f"try:\n    {JOINS[join]}\nexcept KeyboardInterrupt:\n    print('interrupted', flush=True)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        deadline = threading.Timer(20, child.kill)
-        deadline.start()
-        assert child.stdout.readline() == "running\n"
-        time.sleep(0.1)
-        start = time.monotonic()
-        child.send_signal(signal.SIGINT)
-        assert child.stdout.readline() == "interrupted\n"
-        assert time.monotonic() - start < 1.5
-        assert child.wait() == 0
-        deadline.cancel()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")

@@ -475,6 +475,19 @@ def test_a_source_folder_that_became_something_else(folder: Path, out: Path, kin
     assert undo(out).restored == 2
 
 
+@pytest.mark.parametrize("path", ["out/result/cluster_0", "out/batch_0", "photos/sub"])
+def test_a_folder_that_became_a_link_to_itself(folder: Path, out: Path, path: str) -> None:
+    hand_over(folder, out, "move")
+    (out.parent / path).rename(out.parent / "away")
+    (out.parent / path).symlink_to(out.parent / path)
+    undo(out)
+    (out.parent / path).unlink()
+    (out.parent / "away").rename(out.parent / path)
+    done = undo(out)
+    assert done.kept == done.missing == ()
+    assert {path.read_bytes() for path in folder.rglob("*.jpg")} == {b"content %d" % k for k in range(6)}
+
+
 @pytest.mark.parametrize("kind", ["folder", "link"])
 def test_a_moved_file_that_became_something_else(folder: Path, out: Path, kind: str) -> None:
     hand_over(folder, out, "move")

@@ -48,7 +48,7 @@ class CountScorer {
         counts_equal_(counts_equal),
         least_(least_count_above(threshold, total)) {}
 
-  State make_state() const { return {std::vector<std::uint32_t>(rows * cols)}; }
+  State make_state(Monitor&) const { return {std::vector<std::uint32_t>(rows * cols)}; }
   void begin(State&, Range) const {}
 
   template <class Emit>

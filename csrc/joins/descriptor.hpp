@@ -26,6 +26,7 @@ class DescriptorScorer {
   static constexpr std::size_t rows = 32;
   static constexpr std::size_t cols = 4;
   struct State {
+    Pulse pulse;
     std::vector<std::uint8_t> planes;
     std::vector<std::uint32_t> scratch;
   };
@@ -37,8 +38,8 @@ class DescriptorScorer {
     for (std::size_t k = 0; k < b.n; ++k) largest_ = std::max(largest_, b.size(k));
   }
 
-  State make_state() const {
-    return {std::vector<std::uint8_t>(cols * descriptor_planes_bytes(largest_)),
+  State make_state(Monitor& monitor) const {
+    return {Pulse(monitor), std::vector<std::uint8_t>(cols * descriptor_planes_bytes(largest_)),
             std::vector<std::uint32_t>(descriptor_scratch_words(largest_))};
   }
   void begin(State&, Range) const {}
@@ -70,6 +71,7 @@ class DescriptorScorer {
     const MatchCount count =
         kernels().descriptor_pair(a_.set(i), a_.size(i), b_.set(j), b_.size(j), planes(state, slot),
                                   rule_, state.scratch.data());
+    state.pulse.after(a_.size(i) * b_.size(j));
     if (count.matches == 0) return 0.0;
     return static_cast<double>(count.good) / static_cast<double>(count.matches);
   }

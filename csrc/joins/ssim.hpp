@@ -24,13 +24,14 @@ class SsimScorer {
   static constexpr std::size_t rows = 32;
   static constexpr std::size_t cols = ssim_lanes;
   struct Statistics {
-    std::vector<std::int32_t> sum;
-    std::vector<float> energy, spread;
+    Scratch<std::int32_t> sum;
+    Scratch<float> energy, spread;
     explicit Statistics(std::size_t n) : sum(n), energy(n), spread(n) {}
   };
   struct State {
+    Pulse pulse;
     Statistics rows, one, lanes;
-    std::vector<std::int16_t> pixels;
+    Scratch<std::int16_t> pixels;
     std::vector<std::int32_t> column;
     std::vector<double> column_score;
     float out[ssim_lanes];
@@ -42,12 +43,13 @@ class SsimScorer {
              bool exact, double threshold)
       : a_(a), b_(b), height_(height), width_(width), exact_(exact), threshold_(threshold) {}
 
-  State make_state() const {
+  State make_state(Monitor& monitor) const {
     const std::size_t n = windows();
-    return {Statistics(rows * n),
+    return {Pulse(monitor),
+            Statistics(rows * n),
             Statistics(n),
             Statistics(ssim_lanes * n),
-            std::vector<std::int16_t>(height_ * width_ * ssim_lanes),
+            Scratch<std::int16_t>(height_ * width_ * ssim_lanes),
             std::vector<std::int32_t>(width_ * ssim_lanes),
             std::vector<double>(width_),
             {}};
@@ -55,10 +57,12 @@ class SsimScorer {
 
   void begin(State& state, Range r) const {
     const std::size_t n = windows();
-    for (std::size_t k = 0; k < r.size(); ++k)
+    for (std::size_t k = 0; k < r.size(); ++k) {
       kernels().ssim_statistics(image(a_, r.begin + k), height_, width_, state.column.data(),
                                 &state.rows.sum[k * n], &state.rows.energy[k * n],
                                 &state.rows.spread[k * n]);
+      state.pulse.after(4 * n);
+    }
   }
 
   template <class Emit>
@@ -71,6 +75,7 @@ class SsimScorer {
                           &state.rows.spread[k], height_, width_, state.pixels.data(),
                           state.lanes.sum.data(), state.lanes.energy.data(),
                           state.lanes.spread.data(), state.column.data(), state.out);
+      state.pulse.after(ssim_lanes * n);
       for (std::size_t j = c.begin; j < c.end; ++j) {
         double score = static_cast<double>(state.out[j - c.begin]);
         if (exact_) {
@@ -94,6 +99,7 @@ class SsimScorer {
     return images + k * height_ * width_;
   }
   double pair(State& state, const std::uint8_t* a, const std::uint8_t* b) const {
+    state.pulse.after(8 * windows());
     return kernels().ssim_pair(a, b, height_, width_, state.column.data(),
                                state.column_score.data());
   }
@@ -101,7 +107,12 @@ class SsimScorer {
   // Lays images side by side in lanes, with their statistics; lanes without an image are black.
   void pack(State& state, Range c) const {
     const std::size_t n = windows(), n_pixels = height_ * width_;
-    if (c.size() < ssim_lanes) std::fill(state.pixels.begin(), state.pixels.end(), std::int16_t{0});
+    if (c.size() < ssim_lanes) {
+      std::fill_n(state.pixels.data(), n_pixels * ssim_lanes, std::int16_t{0});
+      std::fill_n(state.lanes.sum.data(), n * ssim_lanes, 0);
+      std::fill_n(state.lanes.energy.data(), n * ssim_lanes, 0.0f);
+      std::fill_n(state.lanes.spread.data(), n * ssim_lanes, 0.0f);
+    }
     for (std::size_t lane = 0; lane < c.size(); ++lane) {
       const std::uint8_t* source = image(b_, c.begin + lane);
       for (std::size_t p = 0; p < n_pixels; ++p) state.pixels[p * ssim_lanes + lane] = source[p];
@@ -112,6 +123,7 @@ class SsimScorer {
         state.lanes.energy[w * ssim_lanes + lane] = state.one.energy[w];
         state.lanes.spread[w * ssim_lanes + lane] = state.one.spread[w];
       }
+      state.pulse.after(8 * n);
     }
   }
 

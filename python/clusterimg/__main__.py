@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
 # Before NumPy is imported: no matrices are multiplied here, and starting OpenBLAS threads takes a while.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from .cli import main
+from . import cli
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Run the command of this process and return its exit code."""
+    code = cli.main()
+    gc.freeze()  # at its exit Python need not look for garbage in what is left
+    return code
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -126,7 +126,7 @@ class Manifest(AbstractContextManager["Manifest"]):
             *(out / name for name in folders),
             *(self.record.folder / name for name in before),
         ):
-            with suppress(FileNotFoundError, NotADirectoryError):
+            with suppress(OSError):  # mostly there is none
                 (folder / TEMPORARY).unlink()
 
     def _append(self, record: Mapping[str, Any]) -> None:

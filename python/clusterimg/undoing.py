@@ -188,7 +188,9 @@ def _perform(action: str, target: Path, source: Path) -> None:
     elif action == _MOVE_BACK:
         try:
             source.parent.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.ELOOP):
+                raise
             shown = escape_name(str(source.parent))
             raise _Kept(f"can't be put back: {shown} is no longer a folder") from None
         try:
