@@ -21,8 +21,8 @@ TESTS = sorted((ROOT / "tests").glob("*.py"))
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("pipeline", "picker", "gallery", "evaluation", "demo", "deep", "similarity", "kernels"),
-    ("images", "methods", "backends", "clustering", "merging", "results", "extraction", "batches"),
+    ("pipeline", "joining", "picker", "gallery", "evaluation", "demo", "deep", "similarity", "kernels"),
+    ("images", "methods", "backends", "clustering", "merging", "results", "undoing", "extraction", "batches"),
     ("errors",),
 )
 MAY_PRINT = {"cli.py", "__main__.py"}

@@ -248,6 +248,9 @@ class _Work:
         try:
             _check_free(target)
             HAND_OVER[op](original, target)
+            if op == "copy" and (reason := why_changed(original, *operation[2:])):  # while it was copied
+                target.unlink()
+                return reason
         except OSError as error:
             # The system seldom says which side failed, so the source is read again to find out.
             if reason := why_unreadable(original):

@@ -134,10 +134,11 @@ class Manifest(AbstractContextManager["Manifest"]):
 
 
 def sync_folder(folder: Path) -> None:
-    """Return once the names in a folder are on the disk."""
+    """Return once the names in a folder are on the disk, if its file system can tell."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with suppress(OSError):  # some network file systems sync no folders
+            os.fsync(handle)
     finally:
         os.close(handle)
 

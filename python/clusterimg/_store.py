@@ -148,6 +148,8 @@ class Store:
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 yield arrays
+        except MemoryError:
+            raise
         except Exception as error:  # NumPy and zipfile raise nearly anything for a damaged file
             shown = escape_name(str(path))
             raise ResultError(

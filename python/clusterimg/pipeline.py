@@ -163,7 +163,8 @@ def _job(asked: Mapping[str, Any], progress: Progress | None) -> Job:
     method = create(asked["method"], **options)
     memory = parse_memory(asked["memory"])
     source = Path(asked["folder"])
-    beside = source.resolve().with_name(f"{source.resolve().name}_clustered")
+    real = Path(os.path.realpath(source))  # resolve() raises for a loop of links, which find() names
+    beside = real.with_name(f"{real.name}_clustered")
     return Job(
         asked=asked,
         source=source,

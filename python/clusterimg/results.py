@@ -101,7 +101,7 @@ def check_place(out: Path, folder: Path, *, transfer: str = "copy") -> None:
     try:
         if os.path.lexists(out) and not out.is_dir():
             raise UsageError(f"{shown} exists and is no folder: choose another --out")
-        resolved = folder.resolve()
+        resolved = Path(os.path.realpath(folder))
         if out.resolve() in (resolved, *resolved.parents):
             raise UsageError(f"{shown} is or holds the folder of the images: choose another --out")
         parent = next(path for path in (out, *out.resolve().parents) if path.exists())
@@ -157,8 +157,6 @@ def check_free(out: Path, folder: Path, *, resume: bool = False, overwrite: bool
         return
     if not (out / MANIFEST).exists():
         raise UsageError(f"{escape_name(str(out))} holds files that are not from a run: choose another --out")
-    if (overwrite or resume) and _is_bare(out) and not _is_begun(out):
-        return
     if overwrite:
         _check_clearable(out)
     elif resume:
@@ -174,13 +172,6 @@ def _is_unused(out: Path) -> bool:
     """Return whether a folder holds nothing, or no more than a run leaves that is killed at its start."""
     names = {path.name for path in out.iterdir()}
     return names <= {STATE_FOLDER, MANIFEST} and not (MANIFEST in names and _is_begun(out))
-
-
-def _is_bare(out: Path) -> bool:
-    """Return whether nothing was found yet in the result folder."""
-    return set(out.iterdir()) <= {out / MANIFEST, out / STATE_FOLDER} and not any(
-        (out / STATE_FOLDER).glob("*")
-    )
 
 
 def _is_begun(out: Path) -> bool:
