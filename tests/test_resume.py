@@ -285,12 +285,18 @@ def test_added_files_are_handed_over(folder: Path, transfer: str) -> None:
     assert_same(out, run(later, transfer=transfer).out)
 
 
-@pytest.mark.parametrize("change", ["deleted", "edited"])
-def test_the_last_copy_of_a_deleted_or_edited_file_is_kept(folder: Path, change: str) -> None:
+def test_the_copy_of_an_edited_file_is_replaced(folder: Path) -> None:
+    out = run(folder).out
+    save(folder, {"single_0.png": picture(0)})
+    run(folder, resume=True)
+    assert_same(out, run(folder, out=folder.with_name("fresh")).out)
+
+
+def test_the_last_copy_of_a_deleted_file_is_kept(folder: Path) -> None:
     out = run(folder).out
     original = folder / "single_0.png"
     data = original.read_bytes()
-    original.unlink() if change == "deleted" else save(folder, {"single_0.png": picture(0)})
+    original.unlink()
     with pytest.raises(ci.ResultError, match=rf"single_0\.png is all that is left of {original}"):
         run(folder, resume=True)
     (out / "result" / "outliers" / "single_0.png").rename(folder.with_name("kept.png"))

@@ -174,12 +174,12 @@ def put_back(out: Path, manifest: results.Manifest) -> None:
 
 def _take_back(out: Path, manifest: results.Manifest, entries: Sequence[results.Entry]) -> None:
     """Take operations back; raise `ResultError` where that would overwrite or delete what is not ours."""
-    undone = results.take_back(out, manifest, entries)
+    undone = results.take_back(out, manifest, entries, updating=True)
     if undone.kept:
         first = undone.kept[0]
         raise ResultError(
             f"{results.escape_name(str(out))} can't be brought up to date: "
-            f"{results.escape_name(first.file)} {first.reason}"
+            f"{results.escape_name(first.file)} {first.reason}: move it elsewhere, then --resume"
         )
 
 

@@ -78,8 +78,13 @@ def take_back(
     manifest: Manifest,
     entries: Sequence[Entry],
     progress: Callable[[int, int], None] | None = None,
+    *,
+    updating: bool = False,
 ) -> Undone:
-    """Take operations of a manifest back, the last one first, and note it there."""
+    """Take operations of a manifest back, the last one first, and note it there.
+
+    When `updating`, the copy of what an original was before somebody edited it is of no use any more.
+    """
     folder, moves = manifest.record.folder, manifest.record.moves()
     counts = {_MOVE_BACK: 0, _DELETE: 0, _DELETE_FOLDER: 0, _NOTHING: 0}
     kept: list[Skip] = []
@@ -87,7 +92,7 @@ def take_back(
     try:
         for done, entry in enumerate(reversed(entries), 1):
             try:
-                action = _judge(entry, out, manifest.record, moves)
+                action = _judge(entry, out, manifest.record, moves, updating=updating)
                 _perform(action, out / entry.target, folder / entry.source)
                 counts[action] += 1
                 manifest.add("undone", target=entry.target)
@@ -136,7 +141,9 @@ class _Missing(Exception):
     """There is no target, and no source either. The text says so."""
 
 
-def _judge(entry: Entry, out: Path, record: Record, moves: Mapping[str, str]) -> str:
+def _judge(
+    entry: Entry, out: Path, record: Record, moves: Mapping[str, str], *, updating: bool = False
+) -> str:
     """Return what takes an operation back; raise `_Kept` or `_Missing` where nothing may."""
     source, target = record.folder / entry.source, out / entry.target
     if entry.op == "folder":
@@ -155,7 +162,7 @@ def _judge(entry: Entry, out: Path, record: Record, moves: Mapping[str, str]) ->
         is_ours = _is_link_to(target, os.path.realpath(source))
     elif target.is_symlink():
         is_ours = False
-    elif _is_last(target, find_original(source, out, moves), entry):
+    elif _is_last(target, find_original(source, out, moves), None if updating else entry):
         raise _Kept(f"is all that is left of {escape_name(str(source))}")
     else:
         is_ours = _is_as_recorded(target, entry) or _is_hard_link(target, source)
@@ -215,11 +222,14 @@ def _remove_folder(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def _is_last(target: Path, original: Path, entry: Entry) -> bool:
-    """Return whether nothing but a copy or hard link has the content that its original had."""
+def _is_last(target: Path, original: Path, entry: Entry | None) -> bool:
+    """Return whether a copy or hard link is all that is left of its original.
+
+    Given its entry, also whether nothing else has the content that the original had then.
+    """
     if not original.is_file() or has_one_name(original, Path(os.path.realpath(target))):
         return True
-    if why_changed(original, entry.size, entry.mtime_ns) is None:
+    if entry is None or why_changed(original, entry.size, entry.mtime_ns) is None:
         return False
     return _is_as_recorded(target, entry) and not is_same(target, original)
 
