@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import clusterimg as ci
-from clusterimg import cli
+from clusterimg import _options, _progress
 from pictures import groups, picture, save
 
 
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 def test_every_option_is_a_keyword_of_the_same_name_and_default(
     command: str, function: Callable[..., object], positional: str
 ) -> None:
-    arguments = vars(cli.parser().parse_args([command, "PATH"]))
+    arguments = vars(_options.parser().parse_args([command, "PATH"]))
     for other in ("command", "quiet", "verbose", "json", positional):
         arguments.pop(other)
     keywords = {
@@ -74,7 +74,7 @@ def test_skipped_files_are_shown_and_are_exit_code_1_under_strict(folder: Path) 
     (folder / "a\nb.jpg").touch()
     done = call("run", folder, "--out", folder.parent / "one")
     assert done.returncode == 0
-    assert "skipped: a\nb.jpg (empty file)" in done.stdout
+    assert "skipped: a\\x0ab.jpg (empty file)" in done.stdout
     strict = call("run", folder, "--out", folder.parent / "two", "--strict")
     assert strict.returncode == 1
     assert (folder.parent / "two" / "run.json").exists()
@@ -233,7 +233,7 @@ def test_demo_clusters_real_photos(tmp_path: Path) -> None:
 
 def test_progress_lines_come_at_most_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     now = 0.0
-    lines = cli._Lines(sys.stderr, clock=lambda: now)
+    lines = _progress.Lines(sys.stderr, clock=lambda: now)
     for done in range(1, 31):
         now = float(done)
         lines("pairs", done, 30)

@@ -172,9 +172,8 @@ def test_three_crashes_among_fifty_cost_three_files(tmp_path, n_threads):
         by_process.setdefault(process_id, []).append(int(number))
     begun = [number for numbers in by_process.values() for number in numbers]
     assert set(begun) == set(range(50))
-    for culprit in reasons:  # with others, where there are, and then alone
+    for culprit in reasons:  # perhaps with others, and then alone
         assert begun.count(culprit) <= min(n_threads, 2)
-        assert n_threads == 1 or [culprit] in by_process.values()
     assert len(begun) - 50 <= 3 * 16 * n_threads  # what was in flight
     assert len(by_process) <= 1 + 3 * (n_threads + 1)  # only suspects are tried alone
 

@@ -10,28 +10,26 @@ import argparse
 import io
 import json
 import os
+import re
 import shlex
 import sys
-import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from . import __version__, backends, pipeline, results
+from . import _progress, backends, pipeline, results
 from ._memory import keep_freed_memory
+from ._options import TERMINAL, parser
 from ._versions import versions
 from .errors import ClusterimgError, FilesSkipped, UsageError
-from .merging import MERGES
-from .methods import ALIASES, METHODS
-from .methods.orb import RULES
-from .results import TRANSFERS, escape_name
+from .methods import METHODS
 
 if TYPE_CHECKING:
     from .evaluation import Evaluation
 
-__all__ = ["main", "parser"]
+__all__ = ["main"]
 
 _SHOWN = 10  # of a list that may be long
 
@@ -45,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     keep_freed_memory()
     try:
-        code: int = arguments.command(arguments)
+        code = _COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -65,143 +63,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _text(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "out of memory: give a smaller --memory or --batch-size"
-    return escape_name(str(error))
+    return _harmless(str(error))
+
+
+def _shown(name: object) -> str:
+    """Return a name or path as the tables show it, safe for a terminal."""
+    return _harmless(results.escape_name(str(name)))
+
+
+def _harmless(text: str) -> str:
+    """Return a text in which no control character does what it stands for."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def _say(text: str) -> None:
     print(f"clusterimg: {text}", file=sys.stderr)
 
 
-# --- the options ---
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
-    top = argparse.ArgumentParser(
-        prog="clusterimg", description="Put the similar images of a folder together."
-    )
-    top.add_argument("--version", action="version", version=f"clusterimg {__version__}")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-    _add_run(commands.add_parser("run", help="cluster the images of a folder into a result folder"))
-    _add_merge(commands.add_parser("merge", help="join results of earlier runs; no image is read again"))
-    _add_undo(commands.add_parser("undo", help="put moved files back, and delete copies and links"))
-    _add_evaluate(commands.add_parser("evaluate", help="compare the clusters of a result with known groups"))
-    _add_demo(commands.add_parser("demo", help="cluster a small folder of real photos and edited copies"))
-    _add_info(commands.add_parser("info", help="versions, backends, instruction set, threads"))
-    return top
-
-
-def _add_run(run: argparse.ArgumentParser) -> None:
-    run.set_defaults(command=_run)
-    run.add_argument("folder", metavar="FOLDER", help="the images; every file in it is tried")
-    add = run.add_argument_group("what is similar").add_argument
-    names = [*METHODS, *ALIASES]
-    add("--method", choices=names, default="imagehash", metavar="M", help=f"{', '.join(names)} (imagehash)")
-    add("--threshold", type=float, metavar="T", help="similar means score > T (the method's own default)")
-    add("--size", type=_size, metavar="WxH", help="common size of the images: ssim, minhash, orb, tm")
-    add("--scale", type=float, metavar="F", help="instead of a size: F times their own: ssim, orb, tm")
-    add("--hash-size", type=int, metavar="N", help="bits a side of the hash, 8 to 64: imagehash")
-    add("--orb-rule", choices=RULES, help="what makes a match good: orb")
-    add = _add_places(run, "FOLDER_clustered beside FOLDER")
-    add("--recursive", action="store_true", help="take the images of subfolders too")
-    add = run.add_argument_group("how").add_argument
-    add("--merge", choices=MERGES, default="representatives", help="how batches are joined (representatives)")
-    add("--batch-size", type=int, metavar="N", help="images a batch (what fits into the memory)")
-    add("--memory", metavar="SIZE", help="such as 2G (a quarter of the machine's)")
-    _add_engine(run)
-    _add_terminal(run)
-
-
-def _add_merge(merge: argparse.ArgumentParser) -> None:
-    merge.set_defaults(command=_merge)
-    merge.add_argument("results", nargs="+", metavar="RESULT", help="result folders of one method")
-    add = merge.add_argument_group("what is similar").add_argument
-    add("--threshold", type=float, metavar="T", help="similar means score > T (that of the results)")
-    choices = [how for how in MERGES if how != "no"]
-    add("--merge", choices=choices, default="representatives", help="what is compared (representatives)")
-    _add_places(merge, "RESULT_merged beside the first")
-    _add_engine(merge)
-    _add_terminal(merge)
-
-
-def _add_places(command: argparse.ArgumentParser, default_out: str) -> Callable[..., Any]:
-    add = command.add_argument_group("what goes where").add_argument
-    add("--out", metavar="DIR", help=f"result folder, new or empty ({default_out})")
-    add("--transfer", choices=TRANSFERS, default="copy", help="how files get there; none: tables only (copy)")
-    add(
-        "--no-batch-folders",
-        dest="batch_folders",
-        action="store_false",
-        help="no batch_k/ with links into result/",
-    )
-    add(
-        "--no-keep-features",
-        dest="keep_features",
-        action="store_false",
-        help="delete the features when done",
-    )
-    add("--resume", action="store_true", help="go on with the result in DIR; what is still true is kept")
-    add("--overwrite", action="store_true", help="delete the result in DIR first")
-    add("--dry-run", action="store_true", help="find the clusters, write nothing (--verbose lists them)")
-    return add
-
-
-def _add_engine(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument_group("with what").add_argument
-    add("--threads", type=int, default=0, metavar="N", help="0 for all cores (0)")
-    choices = ("auto", *backends.BACKENDS)
-    add("--backend", choices=choices, default="auto", help="what scores the pairs (auto)")
-    add("--strict", action="store_true", help="exit with 1 if files were skipped")
-
-
-def _add_undo(undo: argparse.ArgumentParser) -> None:
-    undo.set_defaults(command=_undo)
-    undo.add_argument("result", type=Path, metavar="RESULT", help="a result folder")
-    _add_terminal(undo)
-
-
-def _add_terminal(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument_group("terminal").add_argument
-    add("--quiet", action="store_true", help="no progress, no summary")
-    add("--verbose", action="store_true", help="times of the stages; where an error came from")
-    add("--json", action="store_true", help="the summary as JSON on standard output")
-
-
-def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
-    evaluate.set_defaults(command=_evaluate)
-    evaluate.add_argument("result", type=Path, metavar="RESULT", help="a result folder")
-    evaluate.add_argument(
-        "labels", type=Path, metavar="LABELS", help="CSV table with columns file,group; or another result"
-    )
-    evaluate.add_argument("--json", action="store_true", help="as JSON on standard output")
-
-
-def _add_demo(demo: argparse.ArgumentParser) -> None:
-    demo.set_defaults(command=_demo)
-    demo.add_argument(
-        "--out", type=Path, default=Path("clusterimg_demo"), metavar="DIR", help="(clusterimg_demo)"
-    )
-    names = [*METHODS, *ALIASES]
-    demo.add_argument("--method", choices=names, default="imagehash", metavar="M", help=", ".join(names))
-    _add_terminal(demo)
-
-
-def _add_info(info: argparse.ArgumentParser) -> None:
-    info.set_defaults(command=_info)
-    info.add_argument("--json", action="store_true", help="as JSON on standard output")
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise argparse.ArgumentTypeError(f"wanted WIDTHxHEIGHT such as 64x64, got {text}")
-    return int(width), int(height)
-
-
 # --- the commands ---
-
-
-_TERMINAL = ("command", "quiet", "verbose", "json")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -215,14 +98,14 @@ def _merge(arguments: argparse.Namespace) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {name: value for name, value in vars(arguments).items() if name not in _TERMINAL}
+    return {name: value for name, value in vars(arguments).items() if name not in TERMINAL}
 
 
 def _show(
     function: Callable[..., pipeline.Result], options: dict[str, Any], arguments: argparse.Namespace
 ) -> int:
     """Call a function that gives a result, and print what it found."""
-    with _progress(arguments.quiet) as progress:
+    with _progress.shown(sys.stderr, quiet=arguments.quiet) as progress:
         try:
             result = function(**options, progress=progress)
             code = DONE
@@ -230,7 +113,7 @@ def _show(
             result = skipped.result
             code = SKIPPED
     if arguments.json:
-        print(results.run_text(result.summary), end="")
+        print(json.dumps(json.loads(results.run_text(result.summary)), indent=2))
     elif not arguments.quiet:
         print(_summary(result, verbose=arguments.verbose))
     return code
@@ -239,7 +122,7 @@ def _show(
 def _undo(arguments: argparse.Namespace) -> int:
     from .undoing import undo
 
-    with _progress(arguments.quiet) as progress:
+    with _progress.shown(sys.stderr, quiet=arguments.quiet) as progress:
         undone = undo(arguments.result, progress=progress)
     if arguments.json:
         print(json.dumps(asdict(undone), indent=2))
@@ -251,7 +134,7 @@ def _undo(arguments: argparse.Namespace) -> int:
     for left, what in ((undone.kept, "kept"), (undone.missing, "missing")):
         shown = left if arguments.verbose else left[:_SHOWN]
         for skip in shown:
-            _say(f"{what}: {escape_name(skip.file)} {skip.reason}")
+            _say(f"{what}: {_shown(skip.file)} {skip.reason}")
         if len(left) > len(shown):
             _say(f"{what}: {len(left) - len(shown):,} more (--verbose lists all)")
     return FAILED if undone.kept or undone.missing else DONE
@@ -285,18 +168,18 @@ def _summary(result: pipeline.Result, *, verbose: bool) -> str:
     if result.skipped:
         first = result.skipped[0]
         others = f" and {len(result.skipped) - 1} more" if len(result.skipped) > 1 else ""
-        lines.append(f"skipped: {escape_name(first.file)} ({first.reason}){others}: listed in skipped.csv")
+        lines.append(f"skipped: {_shown(first.file)} ({first.reason}){others}: listed in skipped.csv")
     if verbose:
         lines += [f"{seconds:10.3f} s  {stage}" for stage, seconds in result.summary["seconds"].items()]
     if parameters["dry_run"]:
         if verbose:
             pairs = zip(result.files, result.targets, strict=True)
-            lines += [f"{escape_name(file)} -> {escape_name(target)}" for file, target in pairs]
-        lines.append(f"dry run: nothing was written into {escape_name(str(result.out))}")
+            lines += [f"{_shown(file)} -> {_shown(target)}" for file, target in pairs]
+        lines.append(f"dry run: nothing was written into {_shown(str(result.out))}")
         return "\n".join(lines)
     is_apart = parameters["transfer"] == "none" or parameters["merge"] == "no"
     where = result.out if is_apart else result.out / "result"
-    lines.append(f"result: {escape_name(str(where))}")
+    lines.append(f"result: {_shown(str(where))}")
     if parameters["transfer"] == "move":
         lines.append(f"to put the files back: clusterimg undo {_quoted(result.out)}")
     return "\n".join(lines)
@@ -304,7 +187,7 @@ def _summary(result: pipeline.Result, *, verbose: bool) -> str:
 
 def _quoted(path: Path) -> str:
     """Return the path as a shell takes it."""
-    shown = escape_name(str(path))
+    shown = _shown(str(path))
     if shown.startswith("-"):  # no option
         shown = f"./{shown}"
     if "\\" not in shown:
@@ -340,7 +223,7 @@ def _evaluated(found: Evaluation) -> str:
         (found.unlabelled, "in the result but not labelled, not counted"),
     ):
         if files:
-            lines.append(f"{_counted(len(files), 'file')} {meaning}, such as {escape_name(files[0])}")
+            lines.append(f"{_counted(len(files), 'file')} {meaning}, such as {_shown(files[0])}")
     return "\n".join(lines)
 
 
@@ -388,78 +271,11 @@ def _info(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-# --- progress ---
-
-
-def _progress(quiet: bool) -> _Silent | _Lines | _Bars:
-    if quiet:
-        return _Silent()
-    return _Bars() if sys.stderr.isatty() else _Lines(sys.stderr)
-
-
-class _Silent:
-    """Says nothing."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-
-class _Lines:
-    """A line now and then, for logs: at most one in ten seconds, and one at the end of a long stage."""
-
-    SECONDS = 10.0
-
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream, self._clock = stream, clock
-        self._stage, self._start, self._last = "", 0.0, 0.0
-
-    def __enter__(self) -> _Lines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        now = self._clock()
-        if stage != self._stage:
-            self._stage, self._start, self._last = stage, now, now
-        ends_long_stage = done == total and self._last > self._start
-        if now - self._last < self.SECONDS and not ends_long_stage:
-            return
-        self._last = now
-        rate = done / (now - self._start)
-        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-        print(f"{stage} {done:,} of {total:,}, {rate:,.0f}/s{left}", file=self._stream, flush=True)
-
-
-class _Bars:
-    """Bars with rate and time left, for a terminal."""
-
-    def __enter__(self) -> _Bars:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._tasks: dict[str, Any] = {}
-        self._bars = Progress(
-            TextColumn("{task.description:10}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=total, rate="")
-        task = self._bars.tasks[self._tasks[stage]]
-        rate = f"{task.speed:,.0f}/s" if task.speed else ""
-        self._bars.update(self._tasks[stage], completed=done, total=total, rate=rate)
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run,
+    "merge": _merge,
+    "undo": _undo,
+    "evaluate": _evaluate,
+    "demo": _demo,
+    "info": _info,
+}

@@ -1,0 +1,143 @@
+"""The options of the command line. Each of `run` and `merge` is a keyword of the function of that name."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .backends import BACKENDS
+from .merging import MERGES
+from .methods import ALIASES, METHODS
+from .methods.orb import RULES
+from .results import TRANSFERS
+
+__all__ = ["TERMINAL", "parser"]
+
+TERMINAL = ("command", "quiet", "verbose", "json")
+"""What parsed arguments hold beside the parameters of the function."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="clusterimg", description="Put the similar images of a folder together."
+    )
+    top.add_argument("--version", action="version", version=f"clusterimg {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="cluster the images of a folder into a result folder"))
+    _add_merge(commands.add_parser("merge", help="join results of earlier runs; no image is read again"))
+    _add_undo(commands.add_parser("undo", help="put moved files back, and delete copies and links"))
+    _add_evaluate(commands.add_parser("evaluate", help="compare the clusters of a result with known groups"))
+    _add_demo(commands.add_parser("demo", help="cluster a small folder of real photos and edited copies"))
+    _add_info(commands.add_parser("info", help="versions, backends, instruction set, threads"))
+    return top
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.set_defaults(command="run")
+    run.add_argument("folder", metavar="FOLDER", help="the images; every file in it is tried")
+    add = run.add_argument_group("what is similar").add_argument
+    names = [*METHODS, *ALIASES]
+    add("--method", choices=names, default="imagehash", metavar="M", help=f"{', '.join(names)} (imagehash)")
+    add("--threshold", type=float, metavar="T", help="similar means score > T (the method's own default)")
+    add("--size", type=_size, metavar="WxH", help="common size of the images: ssim, minhash, orb, tm")
+    add("--scale", type=float, metavar="F", help="instead of a size: F times their own: ssim, orb, tm")
+    add("--hash-size", type=int, metavar="N", help="bits a side of the hash, 8 to 64: imagehash")
+    add("--orb-rule", choices=RULES, help="what makes a match good: orb")
+    add = _add_places(run, "FOLDER_clustered beside FOLDER")
+    add("--recursive", action="store_true", help="take the images of subfolders too")
+    add = run.add_argument_group("how").add_argument
+    add("--merge", choices=MERGES, default="representatives", help="how batches are joined (representatives)")
+    add("--batch-size", type=int, metavar="N", help="images a batch (what fits into the memory)")
+    add("--memory", metavar="SIZE", help="such as 2G (a quarter of the machine's)")
+    _add_engine(run)
+    _add_terminal(run)
+
+
+def _add_merge(merge: argparse.ArgumentParser) -> None:
+    merge.set_defaults(command="merge")
+    merge.add_argument("results", nargs="+", metavar="RESULT", help="result folders of one method")
+    add = merge.add_argument_group("what is similar").add_argument
+    add("--threshold", type=float, metavar="T", help="similar means score > T (that of the results)")
+    choices = [how for how in MERGES if how != "no"]
+    add("--merge", choices=choices, default="representatives", help="what is compared (representatives)")
+    _add_places(merge, "RESULT_merged beside the first")
+    _add_engine(merge)
+    _add_terminal(merge)
+
+
+def _add_places(command: argparse.ArgumentParser, default_out: str) -> Callable[..., Any]:
+    add = command.add_argument_group("what goes where").add_argument
+    add("--out", metavar="DIR", help=f"result folder, new or empty ({default_out})")
+    add("--transfer", choices=TRANSFERS, default="copy", help="how files get there; none: tables only (copy)")
+    add(
+        "--no-batch-folders",
+        dest="batch_folders",
+        action="store_false",
+        help="no batch_k/ with links into result/",
+    )
+    add(
+        "--no-keep-features",
+        dest="keep_features",
+        action="store_false",
+        help="delete the features when done",
+    )
+    add("--resume", action="store_true", help="go on with the result in DIR; what is still true is kept")
+    add("--overwrite", action="store_true", help="delete the result in DIR first")
+    add("--dry-run", action="store_true", help="find the clusters, write nothing (--verbose lists them)")
+    return add
+
+
+def _add_engine(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument_group("with what").add_argument
+    add("--threads", type=int, default=0, metavar="N", help="0 for all cores (0)")
+    choices = ("auto", *BACKENDS)
+    add("--backend", choices=choices, default="auto", help="what scores the pairs (auto)")
+    add("--strict", action="store_true", help="exit with 1 if files were skipped")
+
+
+def _add_undo(undo: argparse.ArgumentParser) -> None:
+    undo.set_defaults(command="undo")
+    undo.add_argument("result", type=Path, metavar="RESULT", help="a result folder")
+    _add_terminal(undo)
+
+
+def _add_terminal(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument_group("terminal").add_argument
+    add("--quiet", action="store_true", help="no progress, no summary")
+    add("--verbose", action="store_true", help="times of the stages; where an error came from")
+    add("--json", action="store_true", help="the summary as JSON on standard output")
+
+
+def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
+    evaluate.set_defaults(command="evaluate")
+    evaluate.add_argument("result", type=Path, metavar="RESULT", help="a result folder")
+    evaluate.add_argument(
+        "labels", type=Path, metavar="LABELS", help="CSV table with columns file,group; or another result"
+    )
+    evaluate.add_argument("--json", action="store_true", help="as JSON on standard output")
+
+
+def _add_demo(demo: argparse.ArgumentParser) -> None:
+    demo.set_defaults(command="demo")
+    demo.add_argument(
+        "--out", type=Path, default=Path("clusterimg_demo"), metavar="DIR", help="(clusterimg_demo)"
+    )
+    names = [*METHODS, *ALIASES]
+    demo.add_argument("--method", choices=names, default="imagehash", metavar="M", help=", ".join(names))
+    _add_terminal(demo)
+
+
+def _add_info(info: argparse.ArgumentParser) -> None:
+    info.set_defaults(command="info")
+    info.add_argument("--json", action="store_true", help="as JSON on standard output")
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise argparse.ArgumentTypeError(f"wanted WIDTHxHEIGHT such as 64x64, got {text}")
+    return int(width), int(height)
