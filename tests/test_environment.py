@@ -580,7 +580,8 @@ def test_any_names_of_folders(tmp_path: Path, name: str) -> None:
     command = ("run", f"./{name}", "--out", f"./{out}", "--transfer", "move")
     done = call(*command, cwd=here)
     assert done.returncode == 0, done.stderr
-    assert f"result: {escape_name(str(out))}/result\n" in done.stdout
+    shown = escape_name(str(out)).replace("\n", r"\x0a")
+    assert f"result: {shown}/result\n" in done.stdout
     assert json.loads((here / out / "run.json").read_text())["folder"] == escape_name(str(folder))
     assert_complete(here / out, before)
     assert (
