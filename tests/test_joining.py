@@ -437,3 +437,12 @@ def test_skipped_files_are_told_again(folders: list[Path]) -> None:
     assert [skip.file for skip in merged.skipped] == ["a/broken.png", "b/pipe.png"]
     with pytest.raises(ci.FilesSkipped, match="2 files were skipped"):
         ci.merge(parts, strict=True, overwrite=True)
+
+
+def test_a_moved_file_that_changed_is_skipped_by_the_name_it_had(folders: list[Path]) -> None:
+    parts = results_of(folders[:2], transfer="move")
+    table = results.read_clusters_table(parts[0])
+    (parts[0] / table.targets[0]).write_bytes(b"edited")
+    merged = ci.merge(parts, transfer="copy")
+    assert [skip.file for skip in merged.skipped] == [f"a/{table.files[0]}"]
+    assert merged.targets[merged.files.index(f"a/{table.files[0]}")] == ""

@@ -245,7 +245,9 @@ def finished(
         done = results.apply(plan, job.source, out, manifest, transfer=transfer, progress=report)
     if job.dry_run and job.transfer != "none":
         done = results.Handover(tuple(operation.target for operation in plan.transfers), (), False)
-    decision = replace(decision, skipped=(*decision.skipped, *done.skips))
+    names = dict(zip(decision.sources, decision.files, strict=True))
+    left_out = (Skip(names[skip.file], skip.reason) for skip in done.skips)
+    decision = replace(decision, skipped=(*decision.skipped, *left_out))
     with clock("tables"):
         _write_tables(job, out, manifest, decision, done.targets)
     summary = _summary(job, decision, clock, reused)
