@@ -17,6 +17,7 @@
 #include "features/phash.hpp"
 #include "joins/counts.hpp"
 #include "joins/descriptor.hpp"
+#include "joins/hamming_index.hpp"
 #include "joins/ssim.hpp"
 #include "joins/template.hpp"
 #include "kernels.hpp"
@@ -86,6 +87,41 @@ py::array_t<Edge> edges_of(const Join<Scorer>& join, bool triangle, int n_thread
     edges = sink.take(monitor);
   });
   return to_array(std::move(edges));
+}
+
+// The pairs of codes, which an index may find without a look at all of them.
+struct HammingJoin : Join<CountScorer<std::uint64_t>> {
+  const std::uint64_t* a;
+  const std::uint64_t* b;
+  std::size_t n_words;
+  double threshold;
+
+  Codes codes(bool triangle) const { return {a, b, n_rows, n_cols, n_words, triangle}; }
+
+  // The most bits that similar codes differ in; none if no codes are similar.
+  std::optional<std::size_t> radius() const {
+    const std::uint32_t total = static_cast<std::uint32_t>(64 * n_words);
+    const std::uint32_t least = least_count_above(threshold, total);
+    if (least > total) return std::nullopt;
+    return total - least;
+  }
+};
+
+py::array_t<Edge> indexed_edges(const Codes& codes, std::size_t radius, std::size_t depth,
+                                int n_threads, const py::object& progress) {
+  std::vector<Edge> edges;
+  run_released(progress, [&](Monitor& monitor) {
+    edges = HammingIndex(codes, radius, depth).edges(n_threads, monitor);
+  });
+  return to_array(std::move(edges));
+}
+
+py::array_t<Edge> edges_of(const HammingJoin& join, bool triangle, int n_threads,
+                           const py::object& progress) {
+  const std::optional<std::size_t> radius = join.radius();
+  const std::size_t depth = radius ? best_depth(join.codes(triangle), *radius) : 0;
+  if (depth > 0) return indexed_edges(join.codes(triangle), *radius, depth, n_threads, progress);
+  return edges_of<CountScorer<std::uint64_t>>(join, triangle, n_threads, progress);
 }
 
 // A triangle emits no diagonal: an item is scored against itself apart.
@@ -182,10 +218,26 @@ void check_rows(const Array<Word>& a, const Array<Word>& b, const std::string& n
       "others must have as many columns as " + name + " " + shape_of(a) + ", got " + shape_of(b));
 }
 
-Join<CountScorer<std::uint64_t>> hamming_join(const Array<std::uint64_t>& a,
-                                              const Array<std::uint64_t>& b, Asked asked) {
+HammingJoin hamming_join(const Array<std::uint64_t>& a, const Array<std::uint64_t>& b,
+                         Asked asked) {
   check_rows(a, b, "codes");
-  return {hamming_scorer(a.data(), b.data(), length(a, 1), asked.threshold), length(a), length(b)};
+  const std::size_t n_words = length(a, 1);
+  const CountScorer<std::uint64_t> scorer =
+      hamming_scorer(a.data(), b.data(), n_words, asked.threshold);
+  return {{scorer, length(a), length(b)}, a.data(), b.data(), n_words, asked.threshold};
+}
+
+// As hamming_edges, by an index of that depth whatever it costs: for tests and benchmarks.
+py::array_t<Edge> hamming_index_edges(const Array<std::uint64_t>& a,
+                                      const std::optional<Array<std::uint64_t>>& b,
+                                      double threshold, std::size_t depth, int n_threads,
+                                      const py::object& progress) {
+  require(depth >= 1 && depth <= 4, "depth must be 1 to 4, got " + std::to_string(depth));
+  const HammingJoin join = hamming_join(a, b ? *b : a, Asked{true, threshold});
+  const std::optional<std::size_t> radius = join.radius();
+  require(!radius || *radius <= 28, "threshold must leave a radius of 28 bits at most");
+  return radius ? indexed_edges(join.codes(!b), *radius, depth, n_threads, progress)
+                : to_array(std::vector<Edge>());
 }
 
 Join<CountScorer<std::uint32_t>> signature_join(const Array<std::uint32_t>& a,
@@ -345,6 +397,9 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "Compiled core of clusterimg: exact pairwise image similarity on arrays.";
 
   def_kernel<Array<std::uint64_t>>(m, "hamming", "codes", hamming_join);
+  m.def("hamming_index_edges", &hamming_index_edges, py::arg("codes").noconvert(),
+        py::arg("others").noconvert() = py::none(), py::kw_only(), py::arg("threshold"),
+        py::arg("depth"), py::arg("n_threads") = 0, py::arg("progress") = py::none());
   def_kernel<Array<std::uint32_t>>(m, "signature", "signatures", signature_join);
   def_kernel<Array<std::uint8_t>>(m, "ssim", "images", ssim_join);
   def_kernel<Array<std::uint8_t>>(m, "template", "images", template_join);

@@ -35,6 +35,8 @@ struct KernelTable {
   const char* isa;
   void (*hamming_tile)(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
                        std::size_t n_b, std::size_t n_words, std::uint32_t* out);
+  std::size_t (*hamming_near)(std::uint64_t word, const std::uint64_t* words, std::size_t stride,
+                              std::size_t n, std::uint32_t radius, std::uint32_t* out);
   void (*signature_tile)(const std::uint32_t* a, std::size_t n_a, const std::uint32_t* b,
                          std::size_t n_b, std::size_t n_slots, std::uint32_t* out);
   void (*dot_tile)(const std::int16_t* a, std::size_t n_a, const std::int16_t* b, std::size_t n_b,

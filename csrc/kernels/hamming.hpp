@@ -25,4 +25,17 @@ static void hamming_tile(const std::uint64_t* a, std::size_t n_a, const std::uin
     }
 }
 
+// Which of n words, each `stride` words after the last, differ from `word` in at most `radius`
+// bits.
+//   out (n)   their positions, rising; returns how many
+static std::size_t hamming_near(std::uint64_t word, const std::uint64_t* words, std::size_t stride,
+                                std::size_t n, std::uint32_t radius, std::uint32_t* out) {
+  std::size_t n_near = 0;
+  for (std::size_t k = 0; k < n; ++k) {
+    out[n_near] = static_cast<std::uint32_t>(k);
+    n_near += static_cast<std::uint32_t>(__builtin_popcountll(word ^ words[k * stride])) <= radius;
+  }
+  return n_near;
+}
+
 }  // namespace clusterimg::CLUSTERIMG_ISA

@@ -26,6 +26,15 @@ def hamming_edges(
     n_threads: int = 0,
     progress: _Progress = None,
 ) -> _Edges: ...
+def hamming_index_edges(
+    codes: _Codes,
+    others: _Codes | None = None,
+    *,
+    threshold: float,
+    depth: int,
+    n_threads: int = 0,
+    progress: _Progress = None,
+) -> _Edges: ...
 def hamming_matrix(
     codes: _Codes, others: _Codes | None = None, *, n_threads: int = 0, progress: _Progress = None
 ) -> _Matrix: ...
