@@ -834,12 +834,12 @@ def test_core_takes_a_nan_threshold_as_above_everything() -> None:
 
 # --- threads, signals, progress ---
 
-N_LONG = 200_000  # 64-bit codes: seconds of work
+N_LONG = 200_000  # codes of 256 bits, beyond the radius of the index: seconds of work
 
 
 def long_join(**options: Any) -> np.ndarray:
-    codes = np.random.default_rng(0).integers(0, 2**64, (options.pop("n", 30_000), 1), dtype=np.uint64)
-    return _core.hamming_edges(codes, threshold=0.95, **options)
+    codes = np.random.default_rng(0).integers(0, 2**64, (options.pop("n", 30_000), 4), dtype=np.uint64)
+    return _core.hamming_edges(codes, threshold=0.69, **options)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
