@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._files import replacing, write_error
+from ._files import write_arrays
 from ._types import Skip
 
 __all__ = ["Decision"]
@@ -55,14 +54,8 @@ class Decision:
             "facts": dict(self.facts),
         }
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        path = state / _FILE
-        try:
-            with replacing(path) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, texts=np.frombuffer(json.dumps(texts).encode(), np.uint8), **arrays)
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as error:
-            raise write_error(path, error) from error
+        arrays["texts"] = np.frombuffer(json.dumps(texts).encode(), np.uint8)
+        write_arrays(state / _FILE, arrays)
 
     @classmethod
     def load(cls, state: Path, inputs: str) -> Decision | None:

@@ -6,9 +6,10 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ __all__ = [
     "symlink",
     "why_changed",
     "why_unreadable",
+    "write_arrays",
     "write_error",
 ]
 
@@ -72,6 +74,17 @@ def replacing(target: Path) -> Iterator[Path]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write a `.npz` file, and return once it is on the disk. Raises `ResultError`."""
+    try:
+        with replacing(path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **arrays)  # type: ignore[arg-type]
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise write_error(path, error) from error
 
 
 def copy(source: Path, target: Path) -> None:

@@ -292,7 +292,6 @@ def _write_tables(
     )
     manifest.add_table(results.SKIPPED)
     results.write_skipped(out, decision.skipped)
-    manifest.reload()
     written = {*results.FINAL_TABLES, *decision.facts["tables"]}
     results.remove_tables(out, set(manifest.record.tables) - written)
     if not job.keep_features:

@@ -140,14 +140,10 @@ def apply(
                     progress(n, n_files + n_links)
     except OSError as error:
         raise write_error(out, error) from error
-    done = zip(plan.transfers, reasons, strict=True)
+    done = list(zip(plan.transfers, reasons, strict=True))
     targets = tuple(operation.target if reason is None else "" for operation, reason in done)
-    skips = [
-        Skip(operation.source, reason)
-        for operation, reason in zip(plan.transfers, reasons, strict=True)
-        if reason is not None
-    ]
-    return Handover(targets, tuple(skips), has_links)
+    skips = tuple(Skip(operation.source, reason) for operation, reason in done if reason is not None)
+    return Handover(targets, skips, has_links)
 
 
 def obsolete(plan: Plan, entries: Sequence[Entry], transfer: str) -> list[Entry]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._files import replacing, write_error
+from ._files import write_arrays
 from ._names import escape_name
 from ._types import Features, Ragged
 from .errors import ResultError
@@ -93,14 +93,7 @@ class Store:
             "stamps": stamps,
             "decoders": np.array(json.dumps(list(decoders))),
         }
-        path = self._path(number)
-        try:
-            with replacing(path) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, **arrays)  # type: ignore[arg-type]
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as error:
-            raise write_error(path, error) from error
+        write_arrays(self._path(number), arrays)
         self._spans[number] = (min(names), max(names))
         facts = zip(range(len(files)), decoders, *stamps.T.tolist(), strict=True)
         return [Place(number, *fact) for fact in facts]

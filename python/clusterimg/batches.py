@@ -202,7 +202,7 @@ class Batches:
                 labels, edges = self._cluster(features)
         self._labels.append(labels)
         if edges is not None:
-            self._write_edges(stage, key, _shifted(edges, first))
+            self._write_edges(stage, _shifted(edges, first), key)
 
     def _cluster(self, features: Features) -> tuple[NDArray[np.int32], NDArray[np.void] | None]:
         n_pairs = len(features) * (len(features) - 1) // 2
@@ -226,14 +226,14 @@ class Batches:
             if how == "representatives":
                 merged = merging.representatives(groups, starts, self._store, self._method, self._engine)
                 if merged.edges is not None:
-                    self._write_edges(how, self._key(how, digest_of(groups)), merged.edges)
+                    self._write_edges(how, merged.edges)
                 return merged.labels
             report, n_merges = self.reporter("merge"), self.count * (self.count - 1) // 2
             merges = merging.exact(groups, starts, self._store, self._method, self._engine)
             for done, ((p, q), merged) in enumerate(merges, 1):
                 labels = merged.labels
                 if merged.edges is not None:
-                    self._write_edges(f"batch_{p}_batch_{q}", "", merged.edges)
+                    self._write_edges(f"batch_{p}_batch_{q}", merged.edges)
                 report(done, n_merges)
             return labels
 
@@ -275,7 +275,7 @@ class Batches:
             return None
         return _shifted(table.edges, -first) if table.key == key else None
 
-    def _write_edges(self, stage: str, key: str, edges: NDArray[np.void]) -> None:
+    def _write_edges(self, stage: str, edges: NDArray[np.void], key: str = "") -> None:
         self.n_edges += len(edges)
         self.tables.append(results.similarities_name(stage))
         with self._clock("tables"):

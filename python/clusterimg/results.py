@@ -192,7 +192,7 @@ def _check_same_folder(out: Path, folder: Path) -> None:
 def _check_clearable(out: Path) -> None:
     record = read_manifest(out / MANIFEST)
     shown = escape_name(str(out))
-    if any(entry.op == "move" and os.path.lexists(out / entry.target) for entry in record.entries):
+    if _moved(out, record):
         raise UsageError(f"{shown} holds moved originals: put them back first, by undo {shown}")
     if kept := why_kept(out, record):
         raise UsageError(f"{shown} can't be overwritten: {escape_name(kept.file)} {kept.reason}")
@@ -249,11 +249,13 @@ def _foreign(out: Path, record: Record) -> str | None:
 
 def moved(out: Path) -> dict[str, tuple[int, int]]:
     """Return size and mtime_ns of the files that were moved into the result folder `out` and are there."""
-    if not _is_begun(out):
-        return {}
+    return _moved(out, read_manifest(out / MANIFEST)) if _is_begun(out) else {}
+
+
+def _moved(out: Path, record: Record) -> dict[str, tuple[int, int]]:
     return {
         entry.source: (entry.size, entry.mtime_ns)
-        for entry in read_manifest(out / MANIFEST).entries
+        for entry in record.entries
         if entry.op == "move" and os.path.lexists(out / entry.target)
     }
 
