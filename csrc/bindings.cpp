@@ -89,6 +89,21 @@ py::array_t<Edge> edges_of(const Join<Scorer>& join, bool triangle, int n_thread
   return to_array(std::move(edges));
 }
 
+// The components of the pairs of one set, without a list of the pairs.
+template <class Scorer>
+py::array_t<std::int32_t> components_of(const Join<Scorer>& join, int n_threads,
+                                        const py::object& progress) {
+  const Plane plane{join.n_rows, join.n_rows, true};
+  py::array_t<std::int32_t> out(static_cast<py::ssize_t>(join.n_rows));
+  std::int32_t* labels = out.mutable_data();
+  run_released(progress, [&](Monitor& monitor) {
+    ComponentSink sink(plane, Scorer::rows, monitor);
+    score_pairs(plane, join.scorer, sink, n_threads, monitor);
+    sink.label(labels);
+  });
+  return out;
+}
+
 // The pairs of codes, which an index may find without a look at all of them.
 struct HammingJoin : Join<CountScorer<std::uint64_t>> {
   const std::uint64_t* a;
@@ -175,8 +190,8 @@ struct Asked {
   double threshold;
 };
 
-// Defines NAME_edges, NAME_matrix and NAME_scores. `make(a, b, asked, options...)` checks two
-// inputs and returns their join.
+// Defines NAME_edges, NAME_components, NAME_matrix and NAME_scores. `make(a, b, asked, options...)`
+// checks two inputs and returns their join.
 template <class Input, class... Options, class Make, class... OptionArgs>
 void def_kernel(py::module_& m, const std::string& name, const char* input, const Make& make,
                 const OptionArgs&... option_args) {
@@ -191,6 +206,12 @@ void def_kernel(py::module_& m, const std::string& name, const char* input, cons
                           report);
         },
         values, others, py::kw_only(), py::arg("threshold"), threads, progress, option_args...);
+  m.def((name + "_components").c_str(),
+        [make](const Input& a, double threshold, int n_threads, const py::object& report,
+               Options... options) {
+          return components_of(make(a, a, Asked{true, threshold}, options...), n_threads, report);
+        },
+        values, py::kw_only(), py::arg("threshold"), threads, progress, option_args...);
   m.def((name + "_matrix").c_str(),
         [make](const Input& a, const std::optional<Input>& b, int n_threads,
                const py::object& report, Options... options) {
@@ -337,15 +358,18 @@ py::array_t<std::int32_t> connected_components(const Array<Edge>& edges, std::si
   std::int32_t* labels = out.mutable_data();
   run_released(py::none(), [&](Monitor& monitor) {
     Pulse pulse(monitor);
-    for (std::size_t e = 0; e < n_edges; ++e) {
-      const auto [i, j, score] = data[e];
-      if (!names(i, n_images) || !names(j, n_images))
-        throw py::value_error("edge " + std::to_string(e) + " must join images below " +
-                              std::to_string(n_images) + ", got (" + std::to_string(i) + ", " +
-                              std::to_string(j) + ")");
-      pulse.after(1);
+    UnionFind sets(n_images);
+    constexpr std::size_t chunk = 4096;  // is checked, then united while it is in the cache
+    for (std::size_t begin = 0; begin < n_edges; begin += chunk) {
+      const std::size_t end = std::min(n_edges, begin + chunk);
+      for (std::size_t e = begin; e < end; ++e)
+        if (!names(data[e].i, n_images) || !names(data[e].j, n_images))
+          throw py::value_error("edge " + std::to_string(e) + " must join images below " +
+                                std::to_string(n_images) + ", got (" + std::to_string(data[e].i) +
+                                ", " + std::to_string(data[e].j) + ")");
+      sets.unite_all(data + begin, end - begin, pulse);
     }
-    components(data, n_edges, n_images, labels, pulse);
+    sets.label(labels, pulse);
   });
   return out;
 }

@@ -24,11 +24,13 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
 #include "edge.hpp"
 #include "parallel.hpp"
+#include "union_find.hpp"
 
 namespace clusterimg {
 
@@ -159,6 +161,46 @@ class EdgeSink {
     std::vector<Edge> edges;
   };
   std::vector<Band> bands_;
+};
+
+// Unites the items of every emitted pair and forgets the pair: memory for the items alone, however
+// many of them are similar.
+class ComponentSink {
+ public:
+  ComponentSink(const Plane& plane, std::size_t rows_per_band, Monitor& monitor)
+      : sets_(plane.n_rows),
+        pulse_(monitor),
+        waiting_((plane.n_rows + rows_per_band - 1) / rows_per_band) {}
+
+  void open(std::size_t, Range) {}
+  void put(std::size_t band, std::size_t i, std::size_t j, double) {
+    std::vector<Pair>& waiting = waiting_[band];
+    waiting.push_back({static_cast<std::int32_t>(i), static_cast<std::int32_t>(j)});
+    if (waiting.size() == most_waiting) unite(waiting);
+  }
+  void close(std::size_t band) {
+    unite(waiting_[band]);
+    waiting_[band] = {};
+  }
+
+  void label(std::int32_t* labels) { sets_.label(labels, pulse_); }
+
+ private:
+  static constexpr std::size_t most_waiting = 1 << 16;
+  struct Pair {
+    std::int32_t i, j;
+  };
+
+  void unite(std::vector<Pair>& pairs) {
+    const std::lock_guard<std::mutex> hold(guard_);
+    sets_.unite_all(pairs.data(), pairs.size(), pulse_);
+    pairs.clear();
+  }
+
+  std::mutex guard_;
+  UnionFind sets_;
+  Pulse pulse_;
+  std::vector<std::vector<Pair>> waiting_;
 };
 
 // Writes every emitted pair into a dense float32 matrix; in a triangle into both halves.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -129,3 +130,30 @@ def test_renumbering_keeps_the_groups(groups: list[int]) -> None:
     np.testing.assert_array_equal(labels, np.array(wanted, np.int32))
     first = first_members(labels)
     np.testing.assert_array_equal(first, [-1 if k < 0 else wanted.index(k) for k in wanted])
+
+
+@pytest.mark.parametrize("n_images", [1, 2, 31, 33, 70])
+@pytest.mark.parametrize("threshold", [-1.0, 0.3, 0.7, 0.9])
+def test_components_without_edges_are_those_of_the_edges(
+    engine: Engine, image_set: Callable[[int, int, int], np.ndarray], n_images: int, threshold: float
+) -> None:
+    images = image_set(n_images, 9, 8)
+    codes = np.packbits(images[:, :8] > 127, axis=-1).reshape(n_images, 8).view(np.uint64)
+    slots = (images[:, 0] // 64).astype(np.uint32)
+    for kernel, values in (("ssim", images), ("hamming", codes), ("template", images), ("signature", slots)):
+        edges = engine.edges(kernel, values, threshold=threshold)
+        expected = engine.components(edges, n_images)
+        np.testing.assert_array_equal(engine.clusters(kernel, values, threshold=threshold), expected)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.99, 1.0])
+def test_library_clusters_are_the_components_of_the_similar_pairs(
+    photos: list[np.ndarray], threshold: float
+) -> None:
+    images = [photo[:h, :w] for photo in photos for h, w in ((90, 100), (85, 100), (90, 100), (60, 60))]
+    images.insert(0, np.zeros((30, 30), np.uint8))
+    for method in ("imagehash", "ssim", "minhash", "tm", "orb"):
+        features = ci.extract(images, method=method)
+        pairs = ci.similar_pairs(features, threshold=threshold)
+        expected = ci.kernels.components(pairs, len(images))
+        np.testing.assert_array_equal(ci.cluster(features, threshold=threshold), expected)

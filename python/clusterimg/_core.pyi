@@ -15,6 +15,7 @@ _Index = NDArray[np.int32]
 _Edges = NDArray[np.void]
 _Matrix = NDArray[np.float32]
 _Scores = NDArray[np.float64]
+_Labels = NDArray[np.int32]
 
 openmp: bool
 
@@ -35,6 +36,9 @@ def hamming_index_edges(
     n_threads: int = 0,
     progress: _Progress = None,
 ) -> _Edges: ...
+def hamming_components(
+    codes: _Codes, *, threshold: float, n_threads: int = 0, progress: _Progress = None
+) -> _Labels: ...
 def hamming_matrix(
     codes: _Codes, others: _Codes | None = None, *, n_threads: int = 0, progress: _Progress = None
 ) -> _Matrix: ...
@@ -55,6 +59,9 @@ def signature_edges(
     n_threads: int = 0,
     progress: _Progress = None,
 ) -> _Edges: ...
+def signature_components(
+    signatures: _Signatures, *, threshold: float, n_threads: int = 0, progress: _Progress = None
+) -> _Labels: ...
 def signature_matrix(
     signatures: _Signatures,
     others: _Signatures | None = None,
@@ -79,6 +86,9 @@ def ssim_edges(
     n_threads: int = 0,
     progress: _Progress = None,
 ) -> _Edges: ...
+def ssim_components(
+    images: _Images, *, threshold: float, n_threads: int = 0, progress: _Progress = None
+) -> _Labels: ...
 def ssim_matrix(
     images: _Images, others: _Images | None = None, *, n_threads: int = 0, progress: _Progress = None
 ) -> _Matrix: ...
@@ -99,6 +109,9 @@ def template_edges(
     n_threads: int = 0,
     progress: _Progress = None,
 ) -> _Edges: ...
+def template_components(
+    images: _Images, *, threshold: float, n_threads: int = 0, progress: _Progress = None
+) -> _Labels: ...
 def template_matrix(
     images: _Images, others: _Images | None = None, *, n_threads: int = 0, progress: _Progress = None
 ) -> _Matrix: ...
@@ -119,6 +132,9 @@ def sliding_edges(
     n_threads: int = 0,
     progress: _Progress = None,
 ) -> _Edges: ...
+def sliding_components(
+    images: _Ragged, *, threshold: float, n_threads: int = 0, progress: _Progress = None
+) -> _Labels: ...
 def sliding_matrix(
     images: _Ragged, others: _Ragged | None = None, *, n_threads: int = 0, progress: _Progress = None
 ) -> _Matrix: ...
@@ -141,6 +157,15 @@ def descriptor_edges(
     rule: str,
     max_distance: int,
 ) -> _Edges: ...
+def descriptor_components(
+    descriptors: _Descriptors,
+    *,
+    threshold: float,
+    n_threads: int = 0,
+    progress: _Progress = None,
+    rule: str,
+    max_distance: int,
+) -> _Labels: ...
 def descriptor_matrix(
     descriptors: _Descriptors,
     others: _Descriptors | None = None,

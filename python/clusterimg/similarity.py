@@ -138,8 +138,7 @@ def cluster(
     """
     options = {"size": size, "scale": scale, "hash_size": hash_size, "orb_rule": orb_rule}
     asked = _asked(images, method, options, threshold, backend, n_threads, errors)
-    labels, _ = asked.method.cluster(asked.features, asked.engine)
-    return labels
+    return asked.method.labels(asked.features, asked.engine)
 
 
 @dataclass(frozen=True, slots=True)

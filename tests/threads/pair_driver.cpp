@@ -79,7 +79,16 @@ struct Answer {
     }
     score_listed(scorer, i.data(), j.data(), scores.size(), scores.data(), n_threads, monitor);
     Pulse pulse(monitor);
-    components(edges.data(), edges.size(), labels.size(), labels.data(), pulse);
+    UnionFind sets(labels.size());
+    sets.unite_all(edges.data(), edges.size(), pulse);
+    sets.label(labels.data(), pulse);
+    if (!plane.triangle) return;
+    ComponentSink component_sink(plane, Scorer::rows, monitor);
+    score_pairs(plane, scorer, component_sink, n_threads, monitor);
+    std::vector<std::int32_t> labels_of_sink(plane.n_rows);
+    component_sink.label(labels_of_sink.data());
+    labels.resize(plane.n_rows);  // the columns of a triangle are its rows
+    require(labels == labels_of_sink, "components", plane.n_rows, n_threads);
   }
 
   bool operator==(const Answer& other) const {

@@ -6,6 +6,10 @@ Every backend module has `NAME`, `why_unavailable()`, `isa()`, and for each kern
     <kernel>_matrix(values, others=None, *, n_threads=0, progress=None)             float32
     <kernel>_scores(values, others=None, *, i, j, n_threads=0, progress=None)       float64
 
+and may offer components without a list of the edges, for sets of any similarity in little memory,
+
+    <kernel>_components(values, *, threshold, n_threads=0, progress=None)           int32 labels
+
 beside `components(edges, n_images)` and `phash(grey, *, hash_size, highfreq_factor)`. Without
 `others` the pairs are `i < j` of one set; with it they are all of `values` x `others`.
 """
@@ -82,6 +86,14 @@ class Engine:
         function = getattr(self.backend, f"{kernel}_scores")
         scores: NDArray[np.float64] = function(values, others, i=i, j=j, n_threads=self.n_threads, **options)
         return scores
+
+    def clusters(self, kernel: str, values: Values, *, threshold: float, **options: Any) -> NDArray[np.int32]:
+        """Return the labels of the components of the pairs above the threshold, without the pairs."""
+        function = getattr(self.backend, f"{kernel}_components", None)
+        if function is None:
+            return self.components(self.edges(kernel, values, threshold=threshold, **options), len(values))
+        labels: NDArray[np.int32] = function(values, threshold=threshold, n_threads=self.n_threads, **options)
+        return labels
 
     def components(self, edges: NDArray[np.void], n_images: int) -> NDArray[np.int32]:
         """Return the labels of the connected components; -1 where an image has no edge."""

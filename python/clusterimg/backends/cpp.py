@@ -19,16 +19,10 @@ except ImportError as error:  # no compiled core, or a CPU it can't run on: an o
 else:
     _missing = None
     # Codes and signatures are plain arrays: the core's functions serve as they are.
-    hamming_edges, hamming_matrix, hamming_scores = (
-        _core.hamming_edges,
-        _core.hamming_matrix,
-        _core.hamming_scores,
-    )
-    signature_edges, signature_matrix, signature_scores = (
-        _core.signature_edges,
-        _core.signature_matrix,
-        _core.signature_scores,
-    )
+    hamming_edges, hamming_components = _core.hamming_edges, _core.hamming_components
+    hamming_matrix, hamming_scores = _core.hamming_matrix, _core.hamming_scores
+    signature_edges, signature_components = _core.signature_edges, _core.signature_components
+    signature_matrix, signature_scores = _core.signature_matrix, _core.signature_scores
     components = _core.components
     phash = _core.phash
 
@@ -37,6 +31,7 @@ NAME = "cpp"
 Edges: TypeAlias = NDArray[np.void]
 Matrix: TypeAlias = NDArray[np.float32]
 Scores: TypeAlias = NDArray[np.float64]
+Labels: TypeAlias = NDArray[np.int32]
 Images: TypeAlias = NDArray[np.uint8] | Ragged
 Rule: TypeAlias = Literal["absolute", "relative", "ratio"]
 
@@ -76,6 +71,13 @@ def ssim_edges(images: Images, others: Any = None, **options: Any) -> Edges:
     return _core.ssim_edges(images, others, **options)
 
 
+def ssim_components(images: Images, **options: Any) -> Labels:
+    """Return the components of the pairs whose mean SSIM is above `threshold`."""
+    if isinstance(images, Ragged):
+        return components(ssim_edges(images, **options), len(images))
+    return _core.ssim_components(images, **options)
+
+
 def ssim_matrix(images: Images, others: Any = None, **options: Any) -> Matrix:
     """Return mean SSIM of all pairs, within 1e-5; -inf where shapes differ."""
     if isinstance(images, Ragged):
@@ -95,6 +97,13 @@ def template_edges(images: Images, others: Any = None, **options: Any) -> Edges:
     if isinstance(images, Ragged):
         return _core.sliding_edges(_parts(images), _parts(others), **options)
     return _core.template_edges(images, others, **options)
+
+
+def template_components(images: Images, **options: Any) -> Labels:
+    """Return the components of the pairs whose template matching score is above `threshold`."""
+    if isinstance(images, Ragged):
+        return _core.sliding_components(_parts(images), **options)
+    return _core.template_components(images, **options)
 
 
 def template_matrix(images: Images, others: Any = None, **options: Any) -> Matrix:
@@ -117,6 +126,11 @@ def descriptor_edges(
     """Return the pairs whose share of good cross-checked matches is above `threshold`."""
     sets = (_words(descriptors), _words(others))
     return _core.descriptor_edges(*sets, rule=rule, max_distance=max_distance, **options)
+
+
+def descriptor_components(descriptors: Ragged, *, rule: Rule, max_distance: int, **options: Any) -> Labels:
+    """Return the components of the pairs whose share of good matches is above `threshold`."""
+    return _core.descriptor_components(_words(descriptors), rule=rule, max_distance=max_distance, **options)
 
 
 def descriptor_matrix(

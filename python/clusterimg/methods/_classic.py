@@ -79,6 +79,20 @@ class Classic(Method):
         edges = self.edges(features, engine, progress)
         return engine.components(edges, len(features)), edges
 
+    def labels(self, features: Features, engine: Engine) -> NDArray[np.int32]:
+        """Return the labels alone, in memory that does not grow with the number of similar pairs."""
+        first = features.first_copies()
+        unique = np.flatnonzero((first == np.arange(len(features))) & ~features.featureless)
+        found = engine.clusters(
+            self.kernel, features.take_values(unique), threshold=self.threshold, **self.kernel_options
+        )
+        members = np.flatnonzero(found >= 0)
+        _, lowest = np.unique(found[members], return_index=True)
+        to_lowest = np.empty(len(members), EDGE_DTYPE)
+        to_lowest["i"], to_lowest["j"] = unique[members[lowest[found[members]]]], unique[members]
+        copies = np.flatnonzero(first != np.arange(len(features)))
+        return engine.components(self._with_copies(to_lowest, first[copies], copies), len(features))
+
     def edges(self, features: Features, engine: Engine, progress: Progress = None) -> Edges:
         """Return the similar pairs. Copies of an image are joined to the first one, with score 1."""
         first = features.first_copies()
