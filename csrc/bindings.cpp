@@ -97,9 +97,9 @@ py::array_t<std::int32_t> components_of(const Join<Scorer>& join, int n_threads,
   py::array_t<std::int32_t> out(static_cast<py::ssize_t>(join.n_rows));
   std::int32_t* labels = out.mutable_data();
   run_released(progress, [&](Monitor& monitor) {
-    ComponentSink sink(plane, Scorer::rows, monitor);
+    ComponentSink sink(labels, plane, Scorer::rows, monitor);
     score_pairs(plane, join.scorer, sink, n_threads, monitor);
-    sink.label(labels);
+    sink.label();
   });
   return out;
 }
@@ -358,8 +358,8 @@ py::array_t<std::int32_t> connected_components(const Array<Edge>& edges, std::si
   std::int32_t* labels = out.mutable_data();
   run_released(py::none(), [&](Monitor& monitor) {
     Pulse pulse(monitor);
-    UnionFind sets(n_images);
-    constexpr std::size_t chunk = 4096;  // is checked, then united while it is in the cache
+    UnionFind sets(labels, n_images);
+    constexpr std::size_t chunk = 1024;  // is checked, then united while it is in the cache
     for (std::size_t begin = 0; begin < n_edges; begin += chunk) {
       const std::size_t end = std::min(n_edges, begin + chunk);
       for (std::size_t e = begin; e < end; ++e)
@@ -369,7 +369,7 @@ py::array_t<std::int32_t> connected_components(const Array<Edge>& edges, std::si
                                 ", " + std::to_string(data[e].j) + ")");
       sets.unite_all(data + begin, end - begin, pulse);
     }
-    sets.label(labels, pulse);
+    sets.label(pulse);
   });
   return out;
 }

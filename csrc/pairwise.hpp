@@ -167,8 +167,10 @@ class EdgeSink {
 // many of them are similar.
 class ComponentSink {
  public:
-  ComponentSink(const Plane& plane, std::size_t rows_per_band, Monitor& monitor)
-      : sets_(plane.n_rows),
+  // labels (n_rows)   written by label()
+  ComponentSink(std::int32_t* labels, const Plane& plane, std::size_t rows_per_band,
+                Monitor& monitor)
+      : sets_(labels, plane.n_rows),
         pulse_(monitor),
         waiting_((plane.n_rows + rows_per_band - 1) / rows_per_band) {}
 
@@ -183,7 +185,7 @@ class ComponentSink {
     waiting_[band] = {};
   }
 
-  void label(std::int32_t* labels) { sets_.label(labels, pulse_); }
+  void label() { sets_.label(pulse_); }
 
  private:
   static constexpr std::size_t most_waiting = 1 << 16;

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <utility>
-#include <vector>
 
 #include "parallel.hpp"
 
@@ -12,7 +11,8 @@ namespace clusterimg {
 
 class UnionFind {
  public:
-  explicit UnionFind(std::size_t n) : parent_(n), flatten_at_(n / 2 + 1) {
+  // Works in `items`, (n), which become the labels at the end: new memory costs more than the work.
+  UnionFind(std::int32_t* items, std::size_t n) : parent_(items), n_(n), flatten_at_(n / 2 + 1) {
     for (std::size_t k = 0; k < n; ++k) parent_[k] = static_cast<std::int32_t>(k);
   }
 
@@ -45,23 +45,30 @@ class UnionFind {
     flatten_at_ = 2 * n_united_;
   }
 
-  // Components of two or more are numbered by first appearance; the rest is -1.
-  void label(std::int32_t* labels, Pulse& pulse) {
-    flatten(pulse);
-    const std::size_t n = parent_.size();
-    for (std::size_t k = 0; k < n; ++k) labels[k] = -1;
-    // A root stands before its members: mark it once a member shows up, number it afterwards.
-    constexpr std::int32_t has_members = 0;
-    for (std::size_t k = 0; k < n; ++k)
-      if (at(parent_[k]) != k) labels[parent_[k]] = has_members;
-    std::int32_t next = 0;
-    for (std::size_t k = 0; k < n; ++k) {
-      if (at(parent_[k]) != k)
-        labels[k] = labels[parent_[k]];
-      else if (labels[k] == has_members)
-        labels[k] = next++;
-      pulse.after(4);
+  // Turns the items into labels: components of two or more numbered by first appearance, the rest
+  // -1. Nothing can be united afterwards.
+  void label(Pulse& pulse) {
+    // A root stands before its members: mark it once one shows up, number it in the second pass.
+    constexpr std::int32_t has_members = -1, alone = -1;
+    for (std::size_t k = 0; k < n_; ++k) {
+      const std::int32_t parent = parent_[k];
+      if (at(parent) == k) continue;
+      std::int32_t& above = parent_[at(parent)];
+      if (above == parent)
+        above = has_members;
+      else if (above != has_members)
+        parent_[k] = above;
     }
+    pulse.after(4 * n_);
+    std::int32_t next = 0;
+    for (std::size_t k = 0; k < n_; ++k) {
+      std::int32_t& item = parent_[k];
+      if (item == has_members)
+        item = next++;
+      else
+        item = at(item) == k ? alone : parent_[at(item)];
+    }
+    pulse.after(4 * n_);
   }
 
  private:
@@ -69,12 +76,12 @@ class UnionFind {
 
   // Leads every item straight to its root.
   void flatten(Pulse& pulse) {
-    for (std::int32_t& parent : parent_) parent = parent_[at(parent)];
-    pulse.after(parent_.size());
+    for (std::size_t k = 0; k < n_; ++k) parent_[k] = parent_[at(parent_[k])];
+    pulse.after(n_);
   }
 
-  std::vector<std::int32_t> parent_;
-  std::size_t n_united_ = 0, flatten_at_;
+  std::int32_t* parent_;
+  std::size_t n_, n_united_ = 0, flatten_at_;
 };
 
 }  // namespace clusterimg

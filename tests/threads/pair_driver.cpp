@@ -79,14 +79,14 @@ struct Answer {
     }
     score_listed(scorer, i.data(), j.data(), scores.size(), scores.data(), n_threads, monitor);
     Pulse pulse(monitor);
-    UnionFind sets(labels.size());
+    UnionFind sets(labels.data(), labels.size());
     sets.unite_all(edges.data(), edges.size(), pulse);
-    sets.label(labels.data(), pulse);
+    sets.label(pulse);
     if (!plane.triangle) return;
-    ComponentSink component_sink(plane, Scorer::rows, monitor);
-    score_pairs(plane, scorer, component_sink, n_threads, monitor);
     std::vector<std::int32_t> labels_of_sink(plane.n_rows);
-    component_sink.label(labels_of_sink.data());
+    ComponentSink component_sink(labels_of_sink.data(), plane, Scorer::rows, monitor);
+    score_pairs(plane, scorer, component_sink, n_threads, monitor);
+    component_sink.label();
     labels.resize(plane.n_rows);  // the columns of a triangle are its rows
     require(labels == labels_of_sink, "components", plane.n_rows, n_threads);
   }
