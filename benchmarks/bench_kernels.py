@@ -23,7 +23,7 @@ MOST_SECONDS = 10
 """A backend isn't asked for more pairs than it scores in this time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a key of the cache below
 class Case:
     """A thresholded join: its items, and about how many pairs a second each backend scores."""
 
