@@ -16,7 +16,7 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from ..backends import Engine  # for the types only: a method is handed its engine
 
-__all__ = ["Classic", "Method", "OfPixels", "at_size", "check_size"]
+__all__ = ["Classic", "Method", "OfPixels", "at_size", "check_size", "spare_of"]
 
 Grey = NDArray[np.uint8]
 Edges = NDArray[np.void]
@@ -40,6 +40,10 @@ class Method(ABC):
     @abstractmethod
     def item_bytes(self) -> int:
         """About how many bytes the feature of one image takes."""
+
+    def spare(self, height: int, width: int) -> float:
+        """Return how many times larger than needed an image of that size is; 1 if it is taken as it is."""
+        return 1.0
 
     @abstractmethod
     def extract(self, grey: Grey, engine: Engine) -> NDArray[Any] | None:
@@ -155,6 +159,11 @@ def check_size(size: tuple[int, int] | None, scale: float | None, *, least: int 
         raise UsageError(f"scale must be above 0 and at most 16, got {scale}")
 
 
+def spare_of(size: tuple[int, int] | None, height: int, width: int) -> float:
+    """Return how many times larger than `size` (width, height) an image is, on the side where it is less."""
+    return 1.0 if size is None else min(width / size[0], height / size[1])
+
+
 def at_size(grey: Grey, size: tuple[int, int] | None, scale: float | None = None) -> Grey:
     """Return the image at `size` (width, height), or at `scale` times its own size, by INTER_AREA."""
     import cv2
@@ -188,6 +197,10 @@ class OfPixels(Classic):
     def at_own_size(self) -> OfPixels:
         """Return this method for images taken as they are."""
         return replace(self, size=None)  # type: ignore[type-var]
+
+    def spare(self, height: int, width: int) -> float:
+        """Return how many times larger than the common size an image is."""
+        return spare_of(self.size, height, width)
 
     def collect(self, values: Sequence[NDArray[Any] | None]) -> NDArray[np.uint8] | Ragged:
         """Return the images stacked (n, h, w), or ragged where sizes differ.

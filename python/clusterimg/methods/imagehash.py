@@ -55,6 +55,10 @@ class ImageHash(Classic):
         """One bit for each coefficient."""
         return self.hash_size**2 // 8
 
+    def spare(self, height: int, width: int) -> float:
+        """Return how many times larger than the square that is transformed an image is."""
+        return min(height, width) / (HIGHFREQ_FACTOR * self.hash_size)
+
     def extract(self, grey: NDArray[np.uint8], engine: Engine) -> NDArray[np.uint64] | None:
         """Return the bits in 64-bit words, row by row, low bit first; None if they would be noise."""
         import cv2

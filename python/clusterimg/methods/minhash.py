@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ._classic import Classic, at_size, check_size
+from ._classic import Classic, at_size, check_size, spare_of
 
 if TYPE_CHECKING:
     from ..backends import Engine
@@ -58,6 +58,10 @@ class MinHash(Classic):
     def at_own_size(self) -> MinHash:
         """Return this method for images taken as they are."""
         return replace(self, size=None)
+
+    def spare(self, height: int, width: int) -> float:
+        """Return how many times larger than the common size an image is."""
+        return spare_of(self.size, height, width)
 
     def extract(self, grey: NDArray[np.uint8], engine: Engine) -> NDArray[np.uint32] | None:
         """Return the signature (128,), or None without a corner."""
