@@ -64,7 +64,11 @@ SECONDS_PER_FILE = 60.0
 """A run skips a file that takes longer to read."""
 
 SPARE = 2.0
-"""`fast` decoding leaves so many times the pixels a side that the method needs."""
+"""`fast` decoding leaves so many times the pixels a side that the method needs.
+
+At 2 no method's F1 on the dev sets moves by more than .011 (benchmarks/README.md), at 1 ssim's moves by .034
+and minhash's by .010; at 3, half of what is saved on photos of 640x480 is lost again.
+"""
 
 POLICY: Mapping[str, str] = {
     "format": "by content, whatever the extension",

@@ -214,7 +214,8 @@ def _asked(
     _check(decode, errors)
     engine = select(backend, n_threads=n_threads)
     if isinstance(images, Features):
-        made_so = {name: options[name] for name in ("size", "scale", "hash_size") if options[name]}
+        made_so = [name for name in ("size", "scale", "hash_size") if options[name]]
+        made_so += ["decode"] * (decode != "exact")
         if made_so:
             raise UsageError(f"features are made already: give {', '.join(made_so)} to extract")
         chosen = create(images.method, threshold=threshold, orb_rule=options.get("orb_rule"))
