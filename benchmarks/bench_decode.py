@@ -1,10 +1,10 @@
 """What decoding costs, and what `--decode fast` and one decode for several methods save.
 
-    CLUSTERIMG_DATA=… python benchmarks/bench_decode.py [decode-cost] [decode-accuracy] [together] [stages] [--write]
+    CLUSTERIMG_DATA=… python benchmarks/bench_decode.py [PART …] [--write]
 
 prints tables in Markdown; with `--write` they replace those in benchmarks/README.md.
 
-decode-cost:     CPU time with `exact` and with `fast`, in turn: whole runs, and decoding and extracting alone.
+decode-cost:     CPU time with `exact` and with `fast`, in turn: whole runs; decode and extract alone.
 decode-accuracy: every method at its defaults, with `exact` and with `fast`.
 together:        five methods in one call against five calls.
 stages:          where the time of an image goes.
@@ -24,9 +24,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from bench_pipeline import METHODS, SEED, SETS, clusterimg, gather, make_photos, replace_table
 
 import clusterimg as ci
+from bench_pipeline import METHODS, SEED, SETS, clusterimg, gather, make_photos, replace_table
 from clusterimg import images
 from clusterimg.backends import select
 from clusterimg.methods import create

@@ -31,6 +31,7 @@ else:
     )
     components = _core.components
     phash = _core.phash
+    shrink_area = _core.shrink_area
 
 NAME = "cpp"
 

@@ -164,7 +164,7 @@ def spare_of(size: tuple[int, int] | None, height: int, width: int) -> float:
     return 1.0 if size is None else min(width / size[0], height / size[1])
 
 
-def at_size(grey: Grey, size: tuple[int, int] | None, scale: float | None = None) -> Grey:
+def at_size(grey: Grey, engine: Engine, size: tuple[int, int] | None, scale: float | None = None) -> Grey:
     """Return the image at `size` (width, height), or at `scale` times its own size, by INTER_AREA."""
     import cv2
 
@@ -173,6 +173,9 @@ def at_size(grey: Grey, size: tuple[int, int] | None, scale: float | None = None
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
     if size is None or size == (width, height):
         return grey
+    shrunk = engine.shrink_area(grey, height=size[1], width=size[0])
+    if shrunk is not None:
+        return shrunk
     return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 

@@ -65,7 +65,7 @@ class MinHash(Classic):
 
     def extract(self, grey: NDArray[np.uint8], engine: Engine) -> NDArray[np.uint32] | None:
         """Return the signature (128,), or None without a corner."""
-        corners = strongest_corners(at_size(grey, self.size))
+        corners = strongest_corners(at_size(grey, engine, self.size))
         return signature(corners) if len(corners) else None
 
     def collect(self, values: Sequence[NDArray[Any] | None]) -> NDArray[np.uint32]:

@@ -91,7 +91,7 @@ class Orb(Classic):
         """Return the descriptors (n, 32), or None if they are fewer than 20."""
         import cv2
 
-        image = at_size(grey, self._size_for(grey), self.scale)
+        image = at_size(grey, engine, self._size_for(grey), self.scale)
         if min(image.shape) < SMALLEST_SIDE:
             return None
         _, descriptors = cv2.ORB_create(N_FEATURES).detectAndCompute(image, None)  # type: ignore[attr-defined]
