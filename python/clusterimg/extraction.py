@@ -15,7 +15,7 @@ from ._types import Features
 from .backends import Engine
 from .errors import ImageError, UsageError
 from .images import as_grey, decode_bytes, digest, map_images, read, reduction
-from .methods import Method
+from .methods import Method, is_flat
 
 __all__ = ["NEAR_FLAT", "Item", "extract_images", "features_of", "read_item", "read_items"]
 
@@ -78,10 +78,7 @@ class _Seen:
 
     @classmethod
     def of(cls, grey: NDArray[np.uint8], decoder: str) -> _Seen:
-        import cv2
-
-        near_flat = float(cv2.meanStdDev(grey)[1][0, 0]) < NEAR_FLAT
-        return cls(grey, near_flat, digest(grey), decoder)
+        return cls(grey, is_flat(grey, NEAR_FLAT), digest(grey), decoder)
 
     def item(self, method: Method, engine: Engine) -> Item | ImageError:
         try:
