@@ -119,22 +119,52 @@ static void resample_rows(const std::uint8_t* image, std::size_t height, std::si
   }
 }
 
+#if defined(__AVX2__)
+
+// 16 columns of the weighted sum of n rows `width` apart.
+static inline void resample_sum(const std::uint8_t* image, std::size_t width,
+                                const std::int16_t* high, const std::int16_t* low, std::size_t n,
+                                std::uint8_t* out) {
+  __m256i left = _mm256_set1_epi32(1 << (resample_bits - 1)), right = left;
+  for (std::size_t t = 0; t < n; ++t) {
+    const __m256i weight = _mm256_set1_epi32(high[t] * (1 << 11) + low[t]);
+    const __m128i pixels = _mm_loadu_si128(reinterpret_cast<const __m128i*>(image + t * width));
+    const __m256i first = _mm256_cvtepu8_epi32(pixels);
+    const __m256i second = _mm256_cvtepu8_epi32(_mm_srli_si128(pixels, 8));
+    left = _mm256_add_epi32(left, _mm256_mullo_epi32(first, weight));
+    right = _mm256_add_epi32(right, _mm256_mullo_epi32(second, weight));
+  }
+  left = _mm256_srai_epi32(left, resample_bits);
+  right = _mm256_srai_epi32(right, resample_bits);
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(left, right), 0xd8);
+  _mm_storeu_si128(
+      reinterpret_cast<__m128i*>(out),
+      _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
+
+#endif
+
 // image (height, width) -> out (n_out, width), likewise by rows; count[k] rows from first[k] on.
 //   total (width)    scratch
 static void resample_columns(const std::uint8_t* image, std::size_t width,
                              const std::int32_t* first, const std::int32_t* count,
                              const std::int16_t* high, const std::int16_t* low, std::size_t n_taps,
                              std::size_t n_out, std::int32_t* total, std::uint8_t* out) {
-  for (std::size_t k = 0; k < n_out; ++k) {
-    for (std::size_t x = 0; x < width; ++x) total[x] = 1 << (resample_bits - 1);
-    for (std::int32_t t = 0; t < count[k]; ++t) {
-      const std::uint8_t* pixels = image + static_cast<std::size_t>(first[k] + t) * width;
-      const std::size_t tap = k * n_taps + static_cast<std::size_t>(t);
-      const std::int32_t weight = high[tap] * (1 << 11) + low[tap];
-      for (std::size_t x = 0; x < width; ++x) total[x] += pixels[x] * weight;
+  for (std::size_t k = 0; k < n_out; ++k, high += n_taps, low += n_taps, out += width) {
+    const std::uint8_t* rows = image + static_cast<std::size_t>(first[k]) * width;
+    const std::size_t n = static_cast<std::size_t>(count[k]);
+    std::size_t begin = 0;
+#if defined(__AVX2__)
+    for (; begin + 16 <= width; begin += 16)
+      resample_sum(rows + begin, width, high, low, n, out + begin);
+#endif
+    for (std::size_t x = begin; x < width; ++x) total[x] = 1 << (resample_bits - 1);
+    for (std::size_t t = 0; t < n; ++t) {
+      const std::int32_t weight = high[t] * (1 << 11) + low[t];
+      for (std::size_t x = begin; x < width; ++x) total[x] += rows[t * width + x] * weight;
     }
-    for (std::size_t x = 0; x < width; ++x)
-      out[k * width + x] = resample_round(static_cast<std::uint32_t>(total[x]));
+    for (std::size_t x = begin; x < width; ++x)
+      out[x] = resample_round(static_cast<std::uint32_t>(total[x]));
   }
 }
 
