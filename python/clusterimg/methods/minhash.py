@@ -105,7 +105,8 @@ def _permuted(tokens: Iterable[int]) -> NDArray[np.uint32]:
     """Return the hashes (n, 128) of tokens under each permutation."""
     a, b = _permutations()
     hashes = np.array([_hash(int(token)) for token in tokens], np.uint32)
-    return hashes[:, None] * a + b
+    permuted: NDArray[np.uint32] = hashes[:, None] * a + b
+    return permuted
 
 
 @cache
