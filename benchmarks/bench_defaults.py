@@ -367,7 +367,8 @@ CANDIDATES: dict[str, Callable[[], list[Candidate]]] = {
 def scored_edges(root: Path, collection: Collection, candidate: Candidate, engine: Engine) -> Edges:
     """Return the pairs of all images that score above the candidate's floor."""
     paths = [root / file for file in collection.files]
-    features = extract_images(paths, candidate.method, engine, method_of_arrays=candidate.method)
+    methods = [candidate.method]
+    [features] = extract_images(paths, methods, engine, methods_of_arrays=methods)
     return candidate.method.edges(features, engine)
 
 

@@ -73,12 +73,12 @@ def accuracy(data: Path) -> Iterator[str]:
     for name in SETS:
         for distractors in (False, True):
             with tempfile.TemporaryDirectory() as temporary:
-                labels = _gather(data, name, distractors, Path(temporary) / "images")
+                labels = gather(data, name, distractors, Path(temporary) / "images")
                 for method in METHODS:
                     yield _accuracy_row(name, distractors, method, labels)
 
 
-def _gather(data: Path, name: str, distractors: bool, folder: Path) -> Path:
+def gather(data: Path, name: str, distractors: bool, folder: Path) -> Path:
     """Link the images of a set, and of the pool, into a folder; return their labels.
 
     Each image of the pool is a group of its own.
@@ -130,7 +130,7 @@ def overhead(data: Path, *, n_images: int = 1000, rounds: int = 7) -> Iterator[s
     """Yield the lines of the table: CPU time of a run over that of decoding alone, in turn."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "images"
-        mean_bytes = _make_photos(data, folder, n_images)
+        mean_bytes = make_photos(data, folder, n_images)
         ours, bare = [], []
         for k in range(rounds):
             bare.append(call(sys.executable, "-c", DECODE_ONLY, folder).cpu)
@@ -153,7 +153,7 @@ def overhead(data: Path, *, n_images: int = 1000, rounds: int = 7) -> Iterator[s
     yield f"Ratio: median {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}."
 
 
-def _make_photos(data: Path, folder: Path, n_images: int) -> float:
+def make_photos(data: Path, folder: Path, n_images: int) -> float:
     """Write JPEGs of 500x375 cut from the photos of `copies_dev`; return their mean size in bytes."""
     folder.mkdir()
     rng = np.random.default_rng(SEED)
@@ -217,7 +217,7 @@ def resume(data: Path, *, rounds: int = 3) -> Iterator[str]:
     }
     spent: dict[str, list[tuple[Spent, dict[str, Any]]]] = {name: [] for name in runs}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = _gather(data, SETS[0], True, Path(temporary) / "images").with_name("images")
+        folder = gather(data, SETS[0], True, Path(temporary) / "images").with_name("images")
         common = ("--method", "ssim", "--transfer", "none", "--out", folder.with_name("result"), "--json")
         for _ in range(rounds):
             for name, options in runs.items():

@@ -14,6 +14,7 @@
 #endif
 
 #include "edge.hpp"
+#include "features/area.hpp"
 #include "features/phash.hpp"
 #include "joins/counts.hpp"
 #include "joins/descriptor.hpp"
@@ -392,6 +393,21 @@ py::tuple phash_bits(const Array<std::uint8_t>& grey, std::size_t hash_size,
   return py::make_tuple(to_array(std::move(words)), ties);
 }
 
+py::object area_shrunk(const Array<std::uint8_t>& grey, std::size_t height, std::size_t width) {
+  require(grey.ndim() == 2 && grey.shape(0) > 0 && grey.shape(1) > 0,
+          "grey must have shape (height, width), got " + shape_of(grey));
+  const std::size_t n_rows = length(grey, 0), n_columns = length(grey, 1);
+  if (height == 0 || width == 0 || !can_shrink_area(n_rows, n_columns, height, width))
+    return py::none();
+  py::array_t<std::uint8_t> small({height, width});
+  std::uint8_t* out = small.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    shrink_area(grey.data(), n_rows, n_columns, height, width, out);
+  }
+  return std::move(small);
+}
+
 std::vector<std::string> isas(bool runnable_only) {
   std::vector<std::string> names;
   for (std::size_t k = 0; k < n_isas(); ++k)
@@ -433,6 +449,8 @@ PYBIND11_MODULE(_core, m) {
   m.def("components", &connected_components, py::arg("edges").noconvert(), py::arg("n_images"));
   m.def("phash", &phash_bits, py::arg("grey").noconvert(), py::kw_only(), py::arg("hash_size"),
         py::arg("highfreq_factor"));
+  m.def("shrink_area", &area_shrunk, py::arg("grey").noconvert(), py::kw_only(), py::arg("height"),
+        py::arg("width"));
 
   m.def("isa", [] { return std::string(kernels().isa); });
   m.def("isas", [] { return isas(true); });

@@ -67,7 +67,10 @@ struct KernelTable {
                            const std::int16_t* low, std::size_t n_taps, std::size_t n_out,
                            std::int32_t* total, std::uint8_t* out);
   void (*low_frequencies)(const std::uint8_t* image, std::size_t size, const double* cosines,
-                          std::size_t n_low, double* rows, double* out);
+                          std::size_t n_low, double* pixels, double* rows, double* out);
+  void (*area_rows)(const std::uint8_t* image, std::size_t width, const std::int32_t* first,
+                    const std::int32_t* count, const float* weights, std::size_t n_out,
+                    std::uint8_t* columns, float* out);
 };
 
 // The table in use. The bindings choose the best one this CPU can run when they are imported.

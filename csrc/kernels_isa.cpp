@@ -2,6 +2,7 @@
 // CLUSTERIMG_ISA as the namespace and CLUSTERIMG_ISA_NAME as the name that `info` prints.
 #include "kernels.hpp"
 
+#include "kernels/area.hpp"
 #include "kernels/descriptor.hpp"
 #include "kernels/hamming.hpp"
 #include "kernels/phash.hpp"
@@ -16,6 +17,7 @@ const KernelTable table = {
     CLUSTERIMG_ISA_NAME, hamming_tile,  hamming_near,      signature_tile,   dot_tile,
     add_squares,         template_span, descriptor_planes, descriptor_pair,  ssim_statistics,
     ssim_tile,           ssim_pair,     resample_rows,     resample_columns, low_frequencies,
+    area_rows,
 };
 
 }  // namespace clusterimg::CLUSTERIMG_ISA

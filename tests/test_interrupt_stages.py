@@ -63,10 +63,10 @@ _reader_process._START = '''
 import sys, time; sys.path[:] = sys.argv[1:]
 from clusterimg import _reader_child
 plain = _reader_child.read_item
-def slow(path, method, engine):
+def slow(path, *rest):
     while path.name == "1_0.png":
         open(%r, "w").close()
-    return plain(path, method, engine)
+    return plain(path, *rest)
 _reader_child.read_item = slow
 _reader_child.main()
 ''' % ready

@@ -72,7 +72,7 @@ def test_features_equal_those_of_this_process(photo_files, name, n_threads):
     with Reader(method, engine) as process:
         items = list(process.read(files[0].parent, [file.name for file in files]))
     got = features_of(items, method)
-    wanted = extract_images(files, method, engine, method_of_arrays=method)
+    [wanted] = extract_images(files, [method], engine, methods_of_arrays=[method])
     for field in ("shapes", "featureless", "near_flat", "digests"):
         np.testing.assert_array_equal(getattr(got, field), getattr(wanted, field))
     for k in range(len(files)):

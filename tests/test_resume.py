@@ -46,8 +46,8 @@ def run(folder: Path, **options: Any) -> ci.Result:
 class ReaderHere:
     """Reads images in this process, quickly: that of its own has tests of its own."""
 
-    def __init__(self, method: Method, engine: Engine) -> None:
-        self._method, self._engine = method, engine
+    def __init__(self, method: Method, engine: Engine, *, decode: str) -> None:
+        self._method, self._engine, self._decode = method, engine, decode
 
     def __enter__(self) -> ReaderHere:
         return self
@@ -61,7 +61,7 @@ class ReaderHere:
     def read(self, folder: Path, files: Iterable[str]) -> Iterator[Item | ImageError]:
         for file in files:
             try:
-                yield read_item(folder / file, self._method, self._engine)
+                yield read_item(folder / file, self._method, self._engine, self._decode)
             except ImageError as error:
                 yield error
 

@@ -37,7 +37,8 @@ inline ResampleTable make_resample_table(std::size_t n_in, std::size_t n_out) {
   const double stretch = std::max(scale, 1.0);
   const double support = 3.0 * stretch;
   ResampleTable table;
-  table.n_taps = (static_cast<std::size_t>(std::ceil(support)) * 2 + 16) / 16 * 16;
+  // At most ceil(2 support) pixels lie that near to a center, and one more by rounding.
+  table.n_taps = (static_cast<std::size_t>(2.0 * support + 2.0) + 15) / 16 * 16;
   table.first.resize(n_out);
   table.count.resize(n_out);
   table.high.assign(n_out * table.n_taps, 0);
@@ -106,7 +107,7 @@ inline Pixels resize_width(const std::uint8_t* image, std::size_t height, std::s
   if (width == size) return Pixels(image, image + height * width);
   const ResampleTable& table = resample_table(width, size);
   Pixels out(height * size);
-  std::vector<std::int16_t> row(width + table.n_taps);
+  std::vector<std::int16_t> row(4 * (width + table.n_taps));
   kernels().resample_rows(image, height, width, table.first.data(), table.high.data(),
                           table.low.data(), table.n_taps, size, row.data(), out.data());
   return out;
@@ -143,9 +144,9 @@ inline std::size_t phash(const std::uint8_t* image, std::size_t height, std::siz
   const std::size_t size = hash_size * highfreq_factor;
   const std::size_t n_bits = hash_size * hash_size;
   const Pixels small = resize_square(image, height, width, size);
-  std::vector<double> rows(hash_size * size), low(n_bits);
+  std::vector<double> pixels(size * size), rows(hash_size * size), low(n_bits);
   kernels().low_frequencies(small.data(), size, dct_cosines(size, hash_size).data(), hash_size,
-                            rows.data(), low.data());
+                            pixels.data(), rows.data(), low.data());
   std::vector<double> sorted = low;
   const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(n_bits / 2);
   std::nth_element(sorted.begin(), middle, sorted.end());

@@ -114,12 +114,12 @@ def check_options(asked: Mapping[str, Any]) -> None:
         raise UsageError("resume goes on with a result, overwrite deletes it: give one of them")
 
 
-def about(method: Classic, decoders: Mapping[str, Any]) -> dict[str, Any]:
+def about(method: Classic, decode: str, decoders: Mapping[str, Any]) -> dict[str, Any]:
     """Return what features must agree in to be comparable."""
     return {
         "method": method.name,
         "params": dict(method.params),
-        "policy": dict(images.POLICY),
+        "policy": images.policy(decode),
         "decoders": dict(decoders),
     }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from . import __version__
 from .backends import BACKENDS
+from .images import DECODES
 from .merging import MERGES
 from .methods import ALIASES, METHODS
 from .methods.orb import RULES
@@ -47,6 +48,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     add("--scale", type=float, metavar="F", help="instead of a size: F times their own: ssim, orb, tm")
     add("--hash-size", type=int, metavar="N", help="bits a side of the hash, 8 to 64: imagehash")
     add("--orb-rule", choices=RULES, help="what makes a match good: orb")
+    add("--decode", choices=DECODES, default="exact", help="fast: large JPEGs at 1/2, 1/4 or 1/8 (exact)")
     add = _add_places(run, "FOLDER_clustered beside FOLDER")
     add("--recursive", action="store_true", help="take the images of subfolders too")
     add = run.add_argument_group("how").add_argument

@@ -39,6 +39,7 @@ class Reader:
     ----------
     method, engine : what extracts the features, and in how many threads; the process makes its own engine
         of the same backend. The method must be importable there.
+    decode : "exact" or "fast"
     seconds_per_file : a file that takes longer is skipped
 
     Attributes
@@ -46,10 +47,22 @@ class Reader:
     versions : of the decoders, by name; None before the process was first started
     """
 
-    def __init__(self, method: Method, engine: Engine, *, seconds_per_file: float = SECONDS_PER_FILE) -> None:
+    def __init__(
+        self,
+        method: Method,
+        engine: Engine,
+        *,
+        decode: str = "exact",
+        seconds_per_file: float = SECONDS_PER_FILE,
+    ) -> None:
         n_threads = engine.n_threads or engine.backend.resolve_threads(0)
         self._window = _IN_FLIGHT_PER_THREAD * n_threads
-        self._job = {"backend": engine.report.name, "n_threads": n_threads, "n_at_once": self._window // 2}
+        self._job = {
+            "backend": engine.report.name,
+            "n_threads": n_threads,
+            "n_at_once": self._window // 2,
+            "decode": decode,
+        }
         self._method = pickle.dumps(method)
         self._seconds_per_file = seconds_per_file
         self._process: ReaderProcess | None = None

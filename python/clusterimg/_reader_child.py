@@ -44,7 +44,7 @@ def main() -> None:
     engine = select(header["backend"], n_threads=header["n_threads"])
     tasks: SimpleQueue[_frames.Frame] = SimpleQueue()
     slots = memoryview(mmap.mmap(header["slots"], 0)).cast("q")
-    worker = _Worker(method, engine, tasks, _Outbox(sink, header["n_at_once"]), slots)
+    worker = _Worker(method, engine, header["decode"], tasks, _Outbox(sink, header["n_at_once"]), slots)
     threading.Thread(target=_take_tasks, args=(source, tasks), daemon=True).start()
     for slot in range(1, engine.n_threads):
         threading.Thread(target=worker.work, args=(slot,), daemon=True).start()
@@ -118,11 +118,12 @@ class _Worker:
         self,
         method: Method,
         engine: Engine,
+        decode: str,
         tasks: SimpleQueue[_frames.Frame],
         outbox: _Outbox,
         slots: memoryview[int],
     ) -> None:
-        self._method, self._engine = method, engine
+        self._method, self._engine, self._decode = method, engine, decode
         self._tasks, self._outbox, self._slots = tasks, outbox, slots
 
     def work(self, slot: int) -> None:
@@ -141,7 +142,7 @@ class _Worker:
     def _answer(self, index: int, path: bytes) -> bytes:
         """Return what became of a file. Whatever is wrong with one file must not cost the others."""
         try:
-            item = read_item(Path(os.fsdecode(path)), self._method, self._engine)
+            item = read_item(Path(os.fsdecode(path)), self._method, self._engine, self._decode)
             return _frames.pack_item(index, item)
         except ImageError as error:
             reason = str(error)

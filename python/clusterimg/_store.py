@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ._distinct import distinct
 from ._files import write_arrays
 from ._names import escape_name
 from ._types import Features, Ragged
@@ -122,7 +123,7 @@ class Store:
             return self._empty
         order = np.argsort(chunks, kind="stable")
         parts = []
-        for number in np.unique(chunks).tolist():
+        for number in distinct(chunks).tolist():
             features = fresh[number] if number in fresh else self._load(number)
             wanted = rows[order][chunks[order] == number]
             is_all = np.array_equal(wanted, np.arange(len(features)))
@@ -151,7 +152,7 @@ class Store:
 
     def forget_unused(self) -> None:
         """Delete the chunks of which no batch has an image."""
-        used = {int(number) for chunks, _ in self._batches for number in np.unique(chunks)}
+        used = {number for chunks, _ in self._batches for number in chunks.tolist()}
         for number in set(self._numbers()) - used:
             self._path(number).unlink(missing_ok=True)
             self._spans.pop(number, None)

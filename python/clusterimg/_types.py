@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._distinct import first_equal
 from .errors import UsageError
 
 __all__ = ["EDGE_DTYPE", "BackendReport", "Features", "Progress", "Ragged", "Skip", "no_edges"]
@@ -137,14 +138,15 @@ class Features:
 
     def first_copies(self) -> NDArray[np.intp]:
         """Return for each image the index of the first one equal to it (its own if it is the first)."""
-        _, first, group = np.unique(self._keys(), return_index=True, return_inverse=True)
-        return first[group.reshape(-1)]
+        return first_equal(self._keys())
 
     def find_copies(self, others: Features) -> NDArray[np.intp]:
         """Return for each image of `others` the index of the first equal one here, or -1."""
-        keys, first = np.unique(self._keys(), return_index=True)
+        keys = self._keys()
         if not len(keys):
             return np.full(len(others), -1, np.intp)
+        first = np.argsort(keys, kind="stable")
+        keys = keys[first]
         place = np.minimum(np.searchsorted(keys, others._keys()), len(keys) - 1)
         return np.where(keys[place] == others._keys(), first[place], -1)
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import merging, results
+from ._distinct import distinct
 from ._reader import Reader
 from ._store import Place, Store
 from ._types import Features, Progress, Skip
@@ -240,7 +241,7 @@ class Batches:
     def scores_with(self, representatives: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the score of each image with its representative, NaN where it has none."""
         scores = np.full(len(self.files), np.nan)
-        chosen = np.unique(representatives[representatives >= 0])
+        chosen = distinct(representatives[representatives >= 0])
         if not len(chosen):
             return scores
         with self._clock("scores"):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._distinct import first_equal
 from ._types import EDGE_DTYPE
 from .backends import select
 from .errors import UsageError
@@ -44,8 +45,8 @@ def number_by_appearance(groups: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
     """Return the groups renumbered 0, 1, … in the order in which they appear; negative ones are -1."""
     labels = np.full(len(groups), -1, np.int32)
     members = np.flatnonzero(groups >= 0)
-    _, first, group = np.unique(groups[members], return_index=True, return_inverse=True)
-    labels[members] = np.argsort(np.argsort(first))[group.reshape(-1)]
+    first = first_equal(groups[members])
+    labels[members] = (np.cumsum(first == np.arange(len(first))) - 1)[first]
     return labels
 
 
@@ -53,6 +54,5 @@ def first_members(labels: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
     """Return for each image the first image of its cluster, -1 for an outlier."""
     first = np.full(len(labels), -1, np.intp)
     members = np.flatnonzero(labels >= 0)
-    _, index, group = np.unique(labels[members], return_index=True, return_inverse=True)
-    first[members] = members[index][group.reshape(-1)]
+    first[members] = members[first_equal(labels[members])]
     return first

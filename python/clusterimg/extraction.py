@@ -1,4 +1,4 @@
-"""Images to features: decode, digest, one method's feature, in threads without the GIL."""
+"""Images to features: decode and digest once, then the feature of each method, in threads without the GIL."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from ._types import Features
 from .backends import Engine
 from .errors import ImageError, UsageError
-from .images import as_grey, decode, digest, map_images
-from .methods import Method
+from .images import as_grey, decode_bytes, digest, map_images, read, reduction
+from .methods import Method, is_flat
 
-__all__ = ["NEAR_FLAT", "Item", "extract_images", "features_of", "read_item"]
+__all__ = ["NEAR_FLAT", "Item", "extract_images", "features_of", "read_item", "read_items"]
 
 NEAR_FLAT = 2.0
 """Below this standard deviation, in grey levels, an image is flagged as near-flat."""
@@ -41,17 +41,51 @@ class Item:
     decoder: str
 
 
-def _item(grey: NDArray[np.uint8], decoder: str, method: Method, engine: Engine) -> Item:
-    import cv2
+def read_items(
+    path: Path, methods: Sequence[Method], engine: Engine, decode: str = "exact"
+) -> list[Item | ImageError]:
+    """Return what a run keeps of the image in a file, for each method; in its place why it can't use it.
 
-    near_flat = float(cv2.meanStdDev(grey)[1][0, 0]) < NEAR_FLAT
-    return Item(method.extract(grey, engine), grey.shape, near_flat, digest(grey), decoder)
+    The file is read once, and decoded once for each size at which methods take it.
+
+    Raises
+    ------
+    ImageError : the file can't be used under any method
+    """
+    data = read(path)
+    sizes = [reduction(data, method.spare) if decode == "fast" else 1 for method in methods]
+    decoded = {size: decode_bytes(data, reduction=size) for size in set(sizes)}
+    seen = {size: _Seen.of(image.grey, image.decoder) for size, image in decoded.items()}
+    return [seen[size].item(method, engine) for size, method in zip(sizes, methods, strict=True)]
 
 
-def read_item(path: Path, method: Method, engine: Engine) -> Item:
+def read_item(path: Path, method: Method, engine: Engine, decode: str = "exact") -> Item:
     """Return what a run keeps of the image in a file. Raises `ImageError` if it can't be used."""
-    decoded = decode(path)
-    return _item(decoded.grey, decoded.decoder, method, engine)
+    [item] = read_items(path, [method], engine, decode)
+    if isinstance(item, ImageError):
+        raise item
+    return item
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A decoded image, and what is known of it whatever the method."""
+
+    grey: NDArray[np.uint8]
+    near_flat: bool
+    digest: NDArray[np.uint8]
+    decoder: str
+
+    @classmethod
+    def of(cls, grey: NDArray[np.uint8], decoder: str) -> _Seen:
+        return cls(grey, is_flat(grey, NEAR_FLAT), digest(grey), decoder)
+
+    def item(self, method: Method, engine: Engine) -> Item | ImageError:
+        try:
+            value = method.extract(self.grey, engine)
+        except ImageError as error:
+            return ImageError(*error.args)  # a fresh one, since the traceback keeps the pixels alive
+        return Item(value, self.grey.shape, self.near_flat, self.digest, self.decoder)
 
 
 def features_of(items: Sequence[Item], method: Method) -> Features:
@@ -70,37 +104,40 @@ def features_of(items: Sequence[Item], method: Method) -> Features:
 
 def extract_images(
     images: Sequence[NDArray[np.uint8] | str | os.PathLike[str]] | NDArray[np.uint8],
-    method: Method,
+    methods: Sequence[Method],
     engine: Engine,
     *,
-    method_of_arrays: Method,
+    methods_of_arrays: Sequence[Method],
     errors: str = "raise",
-) -> Features:
-    """Return the features of grey arrays or paths, one for each item.
+    decode: str = "exact",
+) -> list[Features]:
+    """Return for each method the features of grey arrays or paths, one for each item.
 
-    Paths are extracted by `method`, arrays by `method_of_arrays` (the same, but for the size).
+    Paths are extracted by `methods`, arrays by `methods_of_arrays` (the same, but for the size).
 
     With `errors="raise"` the first item that can't be used raises its `ImageError`; with "skip" it
     keeps its place, featureless and equal to no other.
     """
 
-    def work(image: NDArray[np.uint8] | str | os.PathLike[str]) -> Item:
+    def work(image: NDArray[np.uint8] | str | os.PathLike[str]) -> list[Item | ImageError]:
         if isinstance(image, np.ndarray):
-            return _item(as_grey(image), "array", method_of_arrays, engine)
+            seen = _Seen.of(as_grey(image), "array")
+            return [seen.item(method, engine) for method in methods_of_arrays]
         if not isinstance(image, str | os.PathLike):
             raise UsageError(f"an image must be an array or a path, got {type(image).__name__}")
-        return read_item(Path(image), method, engine)
+        return read_items(Path(image), methods, engine, decode)
 
-    items = []
-    for index, result in enumerate(map_images(work, images, n_threads=engine.n_threads)):
-        if isinstance(result, ImageError):
-            if errors == "raise":
-                raise ImageError(f"image {index}: {result}")
-            result = _unusable(index)
-        items.append(result)
-    return features_of(items, method)
+    rows: list[list[Item]] = []
+    for index, found in enumerate(map_images(work, images, n_threads=engine.n_threads)):
+        row = [found] * len(methods) if isinstance(found, ImageError) else found
+        rows.append([_usable(item, index, errors) for item in row])
+    return [features_of([row[k] for row in rows], method) for k, method in enumerate(methods)]
 
 
-def _unusable(index: int) -> Item:
-    """Return a stand-in for an image that can't be used: no feature, equal to no other image."""
+def _usable(item: Item | ImageError, index: int, errors: str) -> Item:
+    """Return the item, or a stand-in for an image that can't be used: equal to no other image."""
+    if isinstance(item, Item):
+        return item
+    if errors == "raise":
+        raise ImageError(f"image {index}: {item}")
     return Item(None, (0, 0), False, np.frombuffer(index.to_bytes(16, "big"), np.uint8), "none")

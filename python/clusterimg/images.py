@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -26,14 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._headers import check_size, is_jpeg, picture_size, plain_png, read_jpeg
+from ._listing import Listing, find, os_reason, why_not_regular
 from ._pillow import UnknownFormatError, open_image, read_grey, without_warnings
-from ._types import Skip
 from .errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
 __all__ = [
+    "DECODES",
     "MAX_BYTES",
     "MAX_PIXELS",
     "POLICY",
@@ -46,6 +46,9 @@ __all__ = [
     "digest",
     "find",
     "map_images",
+    "policy",
+    "read",
+    "reduction",
 ]
 
 Item = TypeVar("Item")
@@ -59,6 +62,13 @@ MAX_BYTES = 2**30
 
 SECONDS_PER_FILE = 60.0
 """A run skips a file that takes longer to read."""
+
+SPARE = 2.0
+"""`fast` decoding leaves so many times the pixels a side that the method needs.
+
+At 2 no method's F1 on the dev sets moves by more than .011 (benchmarks/README.md), at 1 ssim's moves by .034
+and minhash's by .010; at 3, imagehash saves less (.05 s of .25 s on photos of 640x480, at 2 .07 s).
+"""
 
 POLICY: Mapping[str, str] = {
     "format": "by content, whatever the extension",
@@ -78,19 +88,21 @@ POLICY: Mapping[str, str] = {
     "isolation": "decoded in a process of its own; a file that crashes it, or takes longer than "
     f"{SECONDS_PER_FILE:g} s, is skipped",
 }
-"""How a file becomes a grey image; written into every result."""
+"""How a file becomes a grey image, but for its size."""
+
+DECODES: Mapping[str, str] = {
+    "exact": "at full size",
+    "fast": "JPEGs at 1/2, 1/4 or 1/8 of their size, by the decoder, where that leaves at least "
+    f"{SPARE:g} times the size that the method brings images to",
+}
+"""At which size files are decoded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """The files of a folder, and what in it was left out.
-
-    files : paths relative to the folder with `/`, in the order of their bytes
-    skipped : in the same order
-    """
-
-    files: tuple[str, ...]
-    skipped: tuple[Skip, ...]
+def policy(decode: str = "exact") -> dict[str, str]:
+    """Return how files become grey images; written into every result."""
+    if decode not in DECODES:
+        raise UsageError(f"decode must be one of {', '.join(DECODES)}, got {decode!r}")
+    return {**POLICY, "decode": f"{decode}: {DECODES[decode]}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,90 +110,11 @@ class Decoded:
     """A decoded image.
 
     grey : (h, w) uint8, C-contiguous
-    decoder : "opencv" or "pillow"
+    decoder : "opencv" or "pillow", and its reduction such as "opencv 1/4"
     """
 
     grey: NDArray[np.uint8]
     decoder: str
-
-
-# --- finding files ---
-
-
-def find(folder: Path | str, *, recursive: bool = False, exclude: Path | str | None = None) -> Listing:
-    """Return the files in a folder, and what in it can't be one, with the reason.
-
-    Every regular file is listed, whatever its extension, and every link to one. Nothing is opened.
-
-    Parameters
-    ----------
-    folder : the folder to look into
-    recursive : whether to enter its subfolders; links to folders are never entered
-    exclude : a subfolder not to enter, such as the result of an earlier run
-
-    Raises
-    ------
-    UsageError : `folder` is missing, not a folder, or can't be read
-    """
-    files: list[str] = []
-    skipped: list[Skip] = []
-    for name, reason in _walk(folder, recursive, None if exclude is None else os.path.realpath(exclude)):
-        if reason is None:
-            files.append(name)
-        else:
-            skipped.append(Skip(name, reason))
-    files.sort(key=os.fsencode)
-    skipped.sort(key=lambda skip: os.fsencode(skip.file))
-    return Listing(tuple(files), tuple(skipped))
-
-
-def _walk(folder: Path | str, recursive: bool, excluded: str | None) -> Iterator[tuple[str, str | None]]:
-    """Yield the name of each entry that counts, and why it is left out or None."""
-    pending = [""]
-    while pending:
-        prefix = pending.pop()
-        try:
-            with os.scandir(Path(folder, prefix)) as entries:
-                for entry in entries:
-                    name = prefix + entry.name
-                    if entry.is_file(follow_symlinks=False):
-                        yield name, None
-                    elif not entry.is_dir(follow_symlinks=False):
-                        reason = _why_no_file(entry)
-                        if recursive or reason != _LINK_TO_FOLDER:
-                            yield name, reason
-                    elif recursive and os.path.realpath(entry.path) != excluded:
-                        pending.append(name + "/")
-        except (OSError, ValueError) as error:
-            if not prefix:
-                wanted = "folder must be a folder that can be read"
-                raise UsageError(f"{wanted}, got {os.fspath(folder)!r}: {_os_reason(error)}") from None
-            yield prefix.rstrip("/"), f"folder can't be read: {_os_reason(error)}"
-
-
-_LINK_TO_FOLDER = "link to a folder"
-
-
-def _why_no_file(entry: os.DirEntry[str]) -> str | None:
-    """Return why a link or special file can't be read as a file, or None if it can."""
-    try:
-        mode = entry.stat().st_mode
-    except FileNotFoundError:
-        return "broken link"
-    except OSError as error:
-        return _os_reason(error)
-    return _LINK_TO_FOLDER if stat.S_ISDIR(mode) else _why_not_regular(mode)
-
-
-def _why_not_regular(mode: int) -> str | None:
-    if stat.S_ISREG(mode):
-        return None
-    kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
-    return f"not a file: {kinds.get(stat.S_IFMT(mode), 'device')}"
-
-
-def _os_reason(error: OSError | ValueError) -> str:
-    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 # --- decoding ---
@@ -199,30 +132,46 @@ def decode(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     ------
     ImageError : the file can't be read, or `decode_bytes` refuses its content
     """
-    return decode_bytes(_read(path), max_pixels=max_pixels)
+    return decode_bytes(read(path), max_pixels=max_pixels)
 
 
-def _read(path: Path | str) -> bytes:
+def read(path: Path | str) -> bytes:
+    """Return the content of a file. Raises `ImageError` as `decode` does."""
     path = Path(path)
     try:
         status = path.stat()
-        if reason := _why_not_regular(status.st_mode):
+        if reason := why_not_regular(status.st_mode):
             raise ImageError(reason)
         if status.st_size > MAX_BYTES:
             raise ImageError(f"{status.st_size} bytes is above the limit of {MAX_BYTES} bytes")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise ImageError(_os_reason(error)) from None
+        raise ImageError(os_reason(error)) from None
     except MemoryError:
         raise ImageError("not enough memory") from None
 
 
-def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+def reduction(data: bytes, spare: Callable[[int, int], float]) -> int:
+    """Return by what `fast` decoding divides the sides of an image: 1, 2, 4 or 8; 1 unless it is a JPEG.
+
+    `spare(height, width)` is how many times larger than needed an upright image of that size is.
+    """
+    header = read_jpeg(data) if is_jpeg(data) else None
+    if header is None or not (header.width and header.height):
+        return 1
+    # It may have to be turned by its EXIF orientation, which the frame header doesn't tell.
+    least = min(spare(header.height, header.width), spare(header.width, header.height))
+    return next((by for by in (8, 4, 2) if by * SPARE <= least), 1)
+
+
+def decode_bytes(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Return the grey image of a file's content, under `POLICY`.
 
     Parameters
     ----------
     data : the whole file
+    reduction : 2, 4 or 8 to have the sides of a JPEG divided by that, rounded up, unless they are
+        shorter; any other format is decoded at its full size
     max_pixels : refuse an image whose header announces more. Above `MAX_PIXELS`, Pillow's own limit
         (`PIL.Image.MAX_IMAGE_PIXELS`) has to be raised as well.
 
@@ -233,20 +182,25 @@ def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     if not data:
         raise ImageError("empty file")
     if is_jpeg(data):
-        return _decode_jpeg(data, max_pixels)
+        return _decode_jpeg(data, reduction, max_pixels)
     with without_warnings():
         return _decode_other(data, max_pixels)
 
 
-def _decode_jpeg(data: bytes, max_pixels: int) -> Decoded:
+def _decode_jpeg(data: bytes, reduction: int, max_pixels: int) -> Decoded:
     header = read_jpeg(data)
     if header is None or not header.complete:  # OpenCV would fill up the missing part with grey
         raise ImageError("truncated JPEG")
     check_size(header.width, header.height, max_pixels)
-    if header.is_common and (grey := _imdecode(data)) is not None:
-        return Decoded(grey, "opencv")
-    with without_warnings():
-        return _decode_by_pillow(data, max_pixels)
+    if reduction > min(header.width, header.height):
+        reduction = 1
+    part = f" 1/{reduction}" if reduction > 1 else ""
+    if header.is_common and (grey := _imdecode(data, reduction)) is not None:
+        return Decoded(grey, f"opencv{part}")
+    with without_warnings(), open_image(data, max_pixels=max_pixels) as image:
+        if part:
+            image.draft(None, (header.width // reduction, header.height // reduction))
+        return Decoded(read_grey(image), f"pillow{part}")
 
 
 def _decode_other(data: bytes, max_pixels: int) -> Decoded:
@@ -270,12 +224,18 @@ def _decode_by_pillow(data: bytes, max_pixels: int) -> Decoded:
         return Decoded(read_grey(image), "pillow")
 
 
-def _imdecode(data: bytes) -> NDArray[np.uint8] | None:
+def _imdecode(data: bytes, reduction: int = 1) -> NDArray[np.uint8] | None:
     """Return what OpenCV makes of the data, upright and grey, or None."""
     import cv2
 
+    flags = {
+        1: cv2.IMREAD_GRAYSCALE,
+        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    }
     try:
-        grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+        grey = cv2.imdecode(np.frombuffer(data, np.uint8), flags[reduction])
     except (cv2.error, MemoryError):
         return None
     if grey is None:
@@ -325,7 +285,6 @@ def map_images(
     items: Iterable[Item],
     *,
     n_threads: int = 0,
-    progress: Callable[[int], None] | None = None,
 ) -> Iterator[Value | ImageError]:
     """Yield `function(item)` for each item, in order; an `ImageError` it raises is yielded in its place.
 
@@ -338,7 +297,6 @@ def map_images(
     function : called in several threads at once
     items : taken as they are needed
     n_threads : 0 means all cores this process may use, 1 calls `function` in the caller's thread
-    progress : called in the caller's thread with the number of results so far, after each
     """
     if n_threads < 0:
         raise UsageError(f"n_threads must be 0 (all cores) or more, got {n_threads}")
@@ -350,8 +308,7 @@ def map_images(
         except ImageError as error:
             return ImageError(*error.args)  # a fresh one, since the traceback keeps the file's content alive
 
-    results = map(attempt, items) if n_threads == 1 else _map_threads(attempt, items, n_threads)
-    return results if progress is None else _reported(results, progress)
+    return map(attempt, items) if n_threads == 1 else _map_threads(attempt, items, n_threads)
 
 
 def _n_cores() -> int:
@@ -374,9 +331,3 @@ def _map_threads(function: Callable[[Item], Value], items: Iterable[Item], n_thr
             yield running.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _reported(results: Iterator[Value], progress: Callable[[int], None]) -> Iterator[Value]:
-    for done, result in enumerate(results, start=1):
-        progress(done)
-        yield result

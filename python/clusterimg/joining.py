@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import results as tables
+from ._distinct import distinct
 from ._flow import (
     SHARED,
     Job,
@@ -314,7 +315,7 @@ def _add(
     method: Classic,
 ) -> None:
     """Add the batches of a part, features and all."""
-    for batch in np.unique(part.table.batches).tolist():
+    for batch in distinct(part.table.batches).tolist():
         images = np.flatnonzero(part.table.batches == batch)
         files = [prefix + part.table.files[k] for k in images.tolist()]
         mine = [places[k] for k in images.tolist()]

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ._distinct import distinct
 from ._store import Store
 from ._types import EDGE_DTYPE, Features
 from .backends import Engine
@@ -60,7 +61,7 @@ def representatives(
     A representative that is similar to no other keeps its group as it is.
     """
     first = first_members(groups)
-    chosen = np.unique(first[first >= 0])
+    chosen = distinct(first[first >= 0])
     if len(starts) < 3 or not len(chosen):
         return Merged(number_by_appearance(groups), None)
     labels, edges = method.cluster(take(store, starts, chosen), engine)

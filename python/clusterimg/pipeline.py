@@ -54,6 +54,7 @@ def run(
     scale: float | None = None,
     hash_size: int | None = None,
     orb_rule: str | None = None,
+    decode: str = "exact",
     batch_folders: bool = True,
     keep_features: bool = True,
     strict: bool = False,
@@ -97,6 +98,9 @@ def run(
         Bits a side of the perceptual hash.
     orb_rule : str
         What makes a match good: `ratio`, `absolute` or `relative`.
+    decode : str
+        `exact`, or `fast`: large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, which is quicker
+        and changes the features a little.
     batch_folders : bool
         Whether to link the clusters of each batch into `batch_k/`.
     keep_features : bool
@@ -128,7 +132,7 @@ def run(
     results.check_place(job.target, job.source, transfer=transfer)
     with clock("list"):
         listing = images.find(job.source, recursive=recursive, exclude=job.target)
-    with workplace(job) as (out, manifest), Reader(job.method, job.engine) as reader:
+    with workplace(job) as (out, manifest), Reader(job.method, job.engine, decode=decode) as reader:
         moved = results.moved(job.target)
         moved.update(_links_to(moved, job.source, listing.skipped))
         with clock("list"):
@@ -137,7 +141,7 @@ def run(
         if not files:
             hint = "" if recursive else " (subfolders need recursive)"
             raise UsageError(f"{folder} holds no files{hint}")
-        features = about(job.method, reader.start())
+        features = about(job.method, decode, reader.start())
         inputs = _inputs(job, features, files, stamps)
         decision = earlier(out, inputs)
         reused = {"features": 0 if decision is None else len(decision.files), "batches": 0}
@@ -159,6 +163,7 @@ def run(
 def _job(asked: Mapping[str, Any], progress: Progress | None) -> Job:
     """Return what was asked for, every default filled in. Touches no file."""
     check_options(asked)
+    images.policy(asked["decode"])
     options = {name: asked[name] for name in ("threshold", "size", "scale", "hash_size", "orb_rule")}
     method = create(asked["method"], **options)
     memory = parse_memory(asked["memory"])

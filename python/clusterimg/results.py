@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._distinct import distinct
 from ._files import TEMPORARY, stamps, write_error
 from ._handover import HAND_OVER, Handover, Operation, Plan, apply, obsolete
 from ._lock import locked
@@ -307,7 +308,7 @@ def plan(
     pairs = zip(batches.tolist(), batch_labels.tolist(), strict=True)
     batch_homes = [f"batch_{batch}/{_folder_of(label)}" for batch, label in pairs]
     all_homes = ["result/outliers", *homes]
-    all_batch_homes = [f"batch_{batch}/outliers" for batch in np.unique(batches).tolist()] + batch_homes
+    all_batch_homes = [f"batch_{batch}/outliers" for batch in distinct(batches).tolist()] + batch_homes
     if not merged:
         homes, all_homes, batch_folders = batch_homes, all_batch_homes, False
     targets = place(files, homes, reserved=(TEMPORARY,))

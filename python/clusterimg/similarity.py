@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from ._types import EDGE_DTYPE, Features
 from .backends import Engine, select
 from .errors import UsageError
 from .extraction import extract_images
-from .methods import Classic, create
+from .images import policy
+from .methods import Classic, create, create_all
 
 __all__ = ["cluster", "extract", "similar_pairs", "similarity_matrix"]
 
@@ -22,40 +23,81 @@ Image = NDArray[np.uint8] | str | os.PathLike[str]
 Images = Sequence[Image] | NDArray[np.uint8] | Features
 
 
+@overload
 def extract(
     images: Sequence[Image] | NDArray[np.uint8],
     *,
-    method: str = "imagehash",
+    method: str = ...,
+    size: tuple[int, int] | None = ...,
+    scale: float | None = ...,
+    hash_size: int | None = ...,
+    decode: str = ...,
+    backend: str = ...,
+    n_threads: int = ...,
+    errors: str = ...,
+) -> Features: ...
+
+
+@overload
+def extract(
+    images: Sequence[Image] | NDArray[np.uint8],
+    *,
+    method: list[str] | tuple[str, ...],
+    size: tuple[int, int] | None = ...,
+    scale: float | None = ...,
+    hash_size: int | None = ...,
+    decode: str = ...,
+    backend: str = ...,
+    n_threads: int = ...,
+    errors: str = ...,
+) -> list[Features]: ...
+
+
+def extract(
+    images: Sequence[Image] | NDArray[np.uint8],
+    *,
+    method: str | list[str] | tuple[str, ...] = "imagehash",
     size: tuple[int, int] | None = None,
     scale: float | None = None,
     hash_size: int | None = None,
+    decode: str = "exact",
     backend: str = "auto",
     n_threads: int = 0,
     errors: str = "raise",
-) -> Features:
-    """Return the features of images under a method, to use in several calls.
+) -> Features | list[Features]:
+    """Return the features of images under a method, or under several, to use in several calls.
 
     Parameters
     ----------
     images : sequence of paths or of (height, width) uint8 grey arrays
         Arrays are used at their own size unless `size` or `scale` is given; paths are decoded under
         the image policy and brought to the method's default size.
-    method : str
-        `ssim`, `minhash`, `imagehash` (`phash`), `orb` or `tm`.
+    method : str, or list or tuple of str
+        `ssim`, `minhash`, `imagehash` (`phash`), `orb` or `tm`. Several at once decode each file once,
+        and have what each would have alone; an option goes to those that have it.
     size : (width, height)
         Common size; `scale` instead takes each image at that multiple of its own size.
     hash_size : int
         Bits a side of the perceptual hash, a multiple of 8 from 8 to 64.
+    decode : str
+        `exact`, or `fast`: JPEGs much larger than the method needs are decoded at 1/2, 1/4 or 1/8 of
+        their size, which is quicker and changes the features a little; each method at its own size.
     errors : str
         `raise`: an image that can't be used raises `ImageError`; `skip`: it stays in its place and
         has no edges.
 
     Returns
     -------
-    Features, one for each image, in their order.
+    Features, one for each image, in their order; for several methods a list of them, in theirs.
     """
     options = {"size": size, "scale": scale, "hash_size": hash_size}
-    return _asked(images, method, options, None, backend, n_threads, errors).features
+    if isinstance(method, str):
+        return _asked(images, method, options, None, decode, backend, n_threads, errors).features
+    if isinstance(images, Features):
+        raise UsageError("features are made already, under one method: give several methods images")
+    _check(decode, errors)
+    methods, engine = create_all(method, **options), select(backend, n_threads=n_threads)
+    return _extracted(images, methods, engine, size is not None, decode, errors)
 
 
 def similarity_matrix(
@@ -66,6 +108,7 @@ def similarity_matrix(
     scale: float | None = None,
     hash_size: int | None = None,
     orb_rule: str | None = None,
+    decode: str = "exact",
     backend: str = "auto",
     n_threads: int = 0,
     errors: str = "raise",
@@ -77,7 +120,7 @@ def similarity_matrix(
     `extract`; `images` may be features.
     """
     options = {"size": size, "scale": scale, "hash_size": hash_size, "orb_rule": orb_rule}
-    asked = _asked(images, method, options, None, backend, n_threads, errors)
+    asked = _asked(images, method, options, None, decode, backend, n_threads, errors)
     features, chosen = asked.features, asked.method
     matrix = np.full((len(features), len(features)), -np.inf, np.float32)
     known = np.flatnonzero(~features.featureless)
@@ -99,6 +142,7 @@ def similar_pairs(
     scale: float | None = None,
     hash_size: int | None = None,
     orb_rule: str | None = None,
+    decode: str = "exact",
     backend: str = "auto",
     n_threads: int = 0,
     errors: str = "raise",
@@ -110,7 +154,7 @@ def similar_pairs(
     features.
     """
     options = {"size": size, "scale": scale, "hash_size": hash_size, "orb_rule": orb_rule}
-    asked = _asked(images, method, options, threshold, backend, n_threads, errors)
+    asked = _asked(images, method, options, threshold, decode, backend, n_threads, errors)
     features = asked.features
     first = features.first_copies()
     unique = (first == np.arange(len(features))) & ~features.featureless
@@ -128,6 +172,7 @@ def cluster(
     scale: float | None = None,
     hash_size: int | None = None,
     orb_rule: str | None = None,
+    decode: str = "exact",
     backend: str = "auto",
     n_threads: int = 0,
     errors: str = "raise",
@@ -137,8 +182,14 @@ def cluster(
     Clusters are the connected components of the similar pairs. Parameters as for `similar_pairs`.
     """
     options = {"size": size, "scale": scale, "hash_size": hash_size, "orb_rule": orb_rule}
-    asked = _asked(images, method, options, threshold, backend, n_threads, errors)
+    asked = _asked(images, method, options, threshold, decode, backend, n_threads, errors)
     return asked.method.labels(asked.features, asked.engine)
+
+
+def _check(decode: str, errors: str) -> None:
+    policy(decode)
+    if errors not in ("raise", "skip"):
+        raise UsageError(f"errors must be raise or skip, got {errors!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,26 +204,39 @@ def _asked(
     method: str,
     options: dict[str, Any],
     threshold: float | None,
+    decode: str,
     backend: str,
     n_threads: int,
     errors: str,
 ) -> _Asked:
     """Return what a call is about: features, the method as asked for, the engine."""
-    if errors not in ("raise", "skip"):
-        raise UsageError(f"errors must be raise or skip, got {errors!r}")
+    _check(decode, errors)
     engine = select(backend, n_threads=n_threads)
     if isinstance(images, Features):
-        made_so = {name: options[name] for name in ("size", "scale", "hash_size") if options[name]}
+        made_so = [name for name in ("size", "scale", "hash_size") if options[name]]
+        made_so += ["decode"] * (decode != "exact")
         if made_so:
             raise UsageError(f"features are made already: give {', '.join(made_so)} to extract")
         chosen = create(images.method, threshold=threshold, orb_rule=options.get("orb_rule"))
         return _Asked(images, chosen, engine)
+    chosen = create(method, threshold=threshold, **options)
+    [features] = _extracted(images, [chosen], engine, bool(options["size"]), decode, errors)
+    return _Asked(features, chosen, engine)
+
+
+def _extracted(
+    images: Sequence[Image] | NDArray[np.uint8],
+    methods: Sequence[Classic],
+    engine: Engine,
+    has_size: bool,
+    decode: str,
+    errors: str,
+) -> list[Features]:
+    """Return the features under each method; arrays at their own size, unless one was asked for."""
     if isinstance(images, str | os.PathLike):
         raise UsageError("images must be a sequence of arrays or paths, got one path; for a folder use run")
-    chosen = create(method, threshold=threshold, **options)
-    of_arrays = chosen if options["size"] else chosen.at_own_size()
-    features = extract_images(images, chosen, engine, method_of_arrays=of_arrays, errors=errors)
-    return _Asked(features, chosen, engine)
+    of_arrays = methods if has_size else [method.at_own_size() for method in methods]
+    return extract_images(images, methods, engine, methods_of_arrays=of_arrays, errors=errors, decode=decode)
 
 
 def _for_all_copies(

@@ -11,7 +11,8 @@ and may offer components without a list of the edges, for sets of any similarity
     <kernel>_components(values, *, threshold, n_threads=0, progress=None)           int32 labels
 
 beside `components(edges, n_images)` and `phash(grey, *, hash_size, highfreq_factor)`. Without
-`others` the pairs are `i < j` of one set; with it they are all of `values` x `others`.
+`others` the pairs are `i < j` of one set; with it they are all of `values` x `others`. A module may
+have `shrink_area(grey, *, height, width)`, which returns None where it leaves it to OpenCV.
 """
 
 from __future__ import annotations
@@ -106,6 +107,11 @@ class Engine:
         """Return the bits of a perceptual hash and how many of them are ties."""
         codes, ties = self.backend.phash(grey, hash_size=hash_size, highfreq_factor=highfreq_factor)
         return codes, ties
+
+    def shrink_area(self, grey: NDArray[np.uint8], *, height: int, width: int) -> NDArray[np.uint8] | None:
+        """Return what OpenCV's INTER_AREA makes of the image, bit for bit, or None to leave it to OpenCV."""
+        shrink = getattr(self.backend, "shrink_area", None)
+        return None if shrink is None else shrink(grey, height=height, width=width)
 
 
 def _module(name: str) -> ModuleType:

@@ -25,6 +25,7 @@ else:
     signature_matrix, signature_scores = _core.signature_matrix, _core.signature_scores
     components = _core.components
     phash = _core.phash
+    shrink_area = _core.shrink_area
 
 NAME = "cpp"
 

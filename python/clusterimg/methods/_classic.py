@@ -16,7 +16,7 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from ..backends import Engine  # for the types only: a method is handed its engine
 
-__all__ = ["Classic", "Method", "OfPixels", "at_size", "check_size"]
+__all__ = ["Classic", "Method", "OfPixels", "at_size", "check_size", "is_flat", "spare_of"]
 
 Grey = NDArray[np.uint8]
 Edges = NDArray[np.void]
@@ -40,6 +40,10 @@ class Method(ABC):
     @abstractmethod
     def item_bytes(self) -> int:
         """About how many bytes the feature of one image takes."""
+
+    def spare(self, height: int, width: int) -> float:
+        """Return how many times larger than needed an image of that size is; 1 if it is taken as it is."""
+        return 1.0
 
     @abstractmethod
     def extract(self, grey: Grey, engine: Engine) -> NDArray[Any] | None:
@@ -169,7 +173,12 @@ def check_size(size: tuple[int, int] | None, scale: float | None, *, least: int 
         raise UsageError(f"scale must be above 0 and at most 16, got {scale}")
 
 
-def at_size(grey: Grey, size: tuple[int, int] | None, scale: float | None = None) -> Grey:
+def spare_of(size: tuple[int, int] | None, height: int, width: int) -> float:
+    """Return how many times larger than `size` (width, height) an image is, on the side where it is less."""
+    return 1.0 if size is None else min(width / size[0], height / size[1])
+
+
+def at_size(grey: Grey, engine: Engine, size: tuple[int, int] | None, scale: float | None = None) -> Grey:
     """Return the image at `size` (width, height), or at `scale` times its own size, by INTER_AREA."""
     import cv2
 
@@ -178,7 +187,25 @@ def at_size(grey: Grey, size: tuple[int, int] | None, scale: float | None = None
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
     if size is None or size == (width, height):
         return grey
+    shrunk = engine.shrink_area(grey, height=size[1], width=size[0])
+    if shrunk is not None:
+        return shrunk
     return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def is_flat(grey: Grey, deviation: float) -> bool:
+    """Return whether the standard deviation of the greys is below `deviation`.
+
+    The squares of how far the pixels of some rows are from their own mean sum up to no more than those
+    of all pixels from the mean of all: an eighth of the rows mostly shows that an image is not flat.
+    """
+    import cv2
+
+    rows = grey[::8]
+    found = float(cv2.meanStdDev(rows)[1][0, 0])
+    if found * found * rows.size > 1.001 * deviation * deviation * grey.size:  # more than rounding errors
+        return False
+    return float(cv2.meanStdDev(grey)[1][0, 0]) < deviation
 
 
 class OfPixels(Classic):
@@ -202,6 +229,10 @@ class OfPixels(Classic):
     def at_own_size(self) -> OfPixels:
         """Return this method for images taken as they are."""
         return replace(self, size=None)  # type: ignore[type-var]
+
+    def spare(self, height: int, width: int) -> float:
+        """Return how many times larger than the common size an image is."""
+        return spare_of(self.size, height, width)
 
     def collect(self, values: Sequence[NDArray[Any] | None]) -> NDArray[np.uint8] | Ragged:
         """Return the images stacked (n, h, w), or ragged where sizes differ.

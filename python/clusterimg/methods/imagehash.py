@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ._classic import Classic
+from ._classic import Classic, is_flat
 
 if TYPE_CHECKING:
     from ..backends import Engine
@@ -55,11 +55,13 @@ class ImageHash(Classic):
         """One bit for each coefficient."""
         return self.hash_size**2 // 8
 
+    def spare(self, height: int, width: int) -> float:
+        """Return how many times larger than the square that is transformed an image is."""
+        return min(height, width) / (HIGHFREQ_FACTOR * self.hash_size)
+
     def extract(self, grey: NDArray[np.uint8], engine: Engine) -> NDArray[np.uint64] | None:
         """Return the bits in 64-bit words, row by row, low bit first; None if they would be noise."""
-        import cv2
-
-        if float(cv2.meanStdDev(grey)[1][0, 0]) < NEARLY_CONSTANT:
+        if is_flat(grey, NEARLY_CONSTANT):
             return None
         codes, ties = engine.phash(grey, hash_size=self.hash_size, highfreq_factor=HIGHFREQ_FACTOR)
         return codes if ties <= self.hash_size**2 // 4 else None

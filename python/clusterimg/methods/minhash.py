@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ._classic import Classic, at_size, check_size
+from ._classic import Classic, at_size, check_size, spare_of
 
 if TYPE_CHECKING:
     from ..backends import Engine
@@ -21,6 +21,7 @@ __all__ = ["MinHash"]
 N_CORNERS = 100
 NUM_PERM = 128
 SEED = 1
+N_TABLED = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +60,13 @@ class MinHash(Classic):
         """Return this method for images taken as they are."""
         return replace(self, size=None)
 
+    def spare(self, height: int, width: int) -> float:
+        """Return how many times larger than the common size an image is."""
+        return spare_of(self.size, height, width)
+
     def extract(self, grey: NDArray[np.uint8], engine: Engine) -> NDArray[np.uint32] | None:
         """Return the signature (128,), or None without a corner."""
-        corners = strongest_corners(at_size(grey, self.size))
+        corners = strongest_corners(at_size(grey, engine, self.size))
         return signature(corners) if len(corners) else None
 
     def collect(self, values: Sequence[NDArray[Any] | None]) -> NDArray[np.uint32]:
@@ -90,10 +95,24 @@ def strongest_corners(image: NDArray[np.uint8]) -> NDArray[np.intp]:
 
 def signature(tokens: NDArray[np.intp]) -> NDArray[np.uint32]:
     """Return datasketch's affine32 MinHash of a non-empty set of pixel indices."""
+    is_tabled = int(tokens.max()) < N_TABLED
+    rows = _tabled()[tokens] if is_tabled else _permuted(tokens)
+    slots: NDArray[np.uint32] = rows.min(axis=0)
+    return slots
+
+
+def _permuted(tokens: Iterable[int]) -> NDArray[np.uint32]:
+    """Return the hashes (n, 128) of tokens under each permutation."""
     a, b = _permutations()
     hashes = np.array([_hash(int(token)) for token in tokens], np.uint32)
-    slots: NDArray[np.uint32] = (a[:, None] * hashes + b[:, None]).min(axis=1)
-    return slots
+    permuted: NDArray[np.uint32] = hashes[:, None] * a + b
+    return permuted
+
+
+@cache
+def _tabled() -> NDArray[np.uint32]:
+    """Return what `_permuted` does for the first tokens: all there are at the default size."""
+    return _permuted(range(N_TABLED))
 
 
 @cache

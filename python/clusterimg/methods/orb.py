@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .._types import Ragged
 from ..errors import UsageError
-from ._classic import Classic, at_size, check_size
+from ._classic import Classic, at_size, check_size, spare_of
 
 if TYPE_CHECKING:
     from ..backends import Engine
@@ -81,11 +81,17 @@ class Orb(Classic):
         """Return this method for images taken as they are."""
         return replace(self, longest_side=None)
 
+    def spare(self, height: int, width: int) -> float:
+        """Return how many times larger than the size at which descriptors are taken an image is."""
+        if self.size is not None or self.scale is not None or self.longest_side is None:
+            return spare_of(self.size, height, width)
+        return max(height, width) / self.longest_side
+
     def extract(self, grey: NDArray[np.uint8], engine: Engine) -> NDArray[np.uint8] | None:
         """Return the descriptors (n, 32), or None if they are fewer than 20."""
         import cv2
 
-        image = at_size(grey, self._size_for(grey), self.scale)
+        image = at_size(grey, engine, self._size_for(grey), self.scale)
         if min(image.shape) < SMALLEST_SIDE:
             return None
         _, descriptors = cv2.ORB_create(N_FEATURES).detectAndCompute(image, None)  # type: ignore[attr-defined]

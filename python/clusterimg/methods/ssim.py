@@ -40,7 +40,7 @@ class Ssim(OfPixels):
 
     def extract(self, grey: NDArray[np.uint8], engine: Engine) -> NDArray[np.uint8]:
         """Return the image at the common size."""
-        image = at_size(grey, self.size, self.scale)
+        image = at_size(grey, engine, self.size, self.scale)
         if min(image.shape) < 7:
             height, width = image.shape
             raise ImageError(f"{width}x{height} pixels are fewer than the 7x7 window of SSIM")

@@ -39,4 +39,4 @@ class Tm(OfPixels):
 
     def extract(self, grey: NDArray[np.uint8], engine: Engine) -> NDArray[np.uint8]:
         """Return the image at the common size."""
-        return at_size(grey, self.size, self.scale)
+        return at_size(grey, engine, self.size, self.scale)
