@@ -29,7 +29,7 @@ __all__ = ["BACKENDS", "KERNELS", "Engine", "report", "select"]
 
 KERNELS = ("ssim", "hamming", "template", "descriptor", "signature")
 
-BACKENDS = ("cpp", "reference")
+BACKENDS = ("cpp", "numba", "reference")
 """Names of all backends, the one `auto` prefers first."""
 
 Values = NDArray[Any] | Ragged

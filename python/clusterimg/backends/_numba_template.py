@@ -1,0 +1,251 @@
+"""Template matching by exact integer dot products, compiled by Numba: csrc/kernels/template.hpp."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ._numba_jit import compiled
+
+__all__ = ["BUDGET", "dot_tile", "keep_tile", "slide_listed", "widen"]
+
+BLOCK = 2048  # pixels a time: two rows and four columns of them stay in the first cache
+INT32_BLOCK = 32768  # products of two bytes that an int32 holds: 2^31 / 255^2 = 33025, rounded down
+BUDGET = 20_000_000  # products before a call returns, so that Ctrl-C gets in
+
+
+@compiled
+def _error(energy_a: Any, energy_b: Any, dot: Any) -> Any:
+    """Return the error of a template against a patch, from exact sums, in one order."""
+    distance = np.float64(energy_a + energy_b - 2 * dot)
+    norm = math.sqrt(np.float64(energy_a) * np.float64(energy_b))
+    if norm == 0.0:
+        return 0.0 if distance == 0.0 else 1.0
+    return min(1.0, distance / norm)
+
+
+# --- images of one size ---
+
+
+@compiled
+def widen(images: Any, wide: Any, energy: Any) -> None:
+    """Write images (n, n_pixels) uint8 as int16, for a multiply-add of pairs, and their squares' sums."""
+    for k in range(len(images)):
+        row, out = images[k], wide[k]
+        total = np.int64(0)
+        for start in range(0, len(row), INT32_BLOCK):
+            part = np.int32(0)
+            for p in range(start, min(start + INT32_BLOCK, len(row))):
+                out[p] = row[p]
+                part = np.int32(part + np.int32(row[p]) * np.int32(row[p]))
+            total += part
+        energy[k] = total
+
+
+@compiled
+def dot_tile(a: Any, b: Any, dots: Any) -> None:
+    """Write the dot products of a (n_a, n_pixels) and b (n_b, n_pixels) int16: dots (n_a, n_b) int64.
+
+    n_a must be even and n_b a multiple of 4: fill up with zeros.
+    """
+    dots[:] = 0
+    n_pixels = a.shape[1]
+    for start in range(0, n_pixels, BLOCK):
+        stop = min(start + BLOCK, n_pixels)
+        for i in range(0, len(a), 2):
+            x0, x1 = a[i][start:stop], a[i + 1][start:stop]
+            for j in range(0, len(b), 4):
+                _add_block(
+                    x0, x1,
+                    b[j][start:stop], b[j + 1][start:stop], b[j + 2][start:stop], b[j + 3][start:stop],
+                    dots[i][j : j + 4], dots[i + 1][j : j + 4],
+                )  # fmt: skip
+
+
+@compiled
+def _add_block(x0: Any, x1: Any, y0: Any, y1: Any, y2: Any, y3: Any, dots0: Any, dots1: Any) -> None:
+    """Add the dot products of two rows and four columns, at most `INT32_BLOCK` pixels."""
+    a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = np.int32(0)
+    for p in range(len(x0)):
+        u, v = np.int32(x0[p]), np.int32(x1[p])
+        c0, c1, c2, c3 = np.int32(y0[p]), np.int32(y1[p]), np.int32(y2[p]), np.int32(y3[p])
+        a0 = np.int32(a0 + u * c0)
+        a1 = np.int32(a1 + u * c1)
+        a2 = np.int32(a2 + u * c2)
+        a3 = np.int32(a3 + u * c3)
+        b0 = np.int32(b0 + v * c0)
+        b1 = np.int32(b1 + v * c1)
+        b2 = np.int32(b2 + v * c2)
+        b3 = np.int32(b3 + v * c3)
+    dots0[0] += a0
+    dots0[1] += a1
+    dots0[2] += a2
+    dots0[3] += a3
+    dots1[0] += b0
+    dots1[1] += b1
+    dots1[2] += b2
+    dots1[3] += b3
+
+
+@compiled
+def keep_tile(
+    dots: Any, energy_a: Any, energy_b: Any, i: Any, j: Any, triangle: Any, threshold: Any,
+    found_i: Any, found_j: Any, score: Any,
+) -> Any:  # fmt: skip
+    """Return how many pairs score above the threshold (all, where it is nan), written to the last three.
+
+    dots may have more rows and columns than energy_a and energy_b, which say how many there are.
+    """
+    n = 0
+    for p in range(len(energy_a)):
+        for q in range(max(i + p + 1 - j, 0) if triangle else 0, len(energy_b)):
+            value = 1.0 - _error(energy_a[p], energy_b[q], dots[p, q])
+            if not value <= threshold:
+                found_i[n] = i + p
+                found_j[n] = j + q
+                score[n] = value
+                n += 1
+    return n
+
+
+# --- images of any sizes: the smaller slides inside the larger ---
+
+
+@compiled
+def _dots(image: Any, stride: Any, templ: Any, width: Any) -> Any:
+    """Return the dot products of a template and four patches side by side.
+
+    image (…) from the first pixel of the first patch on, rows `stride` apart; templ (height * width)
+    """
+    d0 = d1 = d2 = d3 = np.int64(0)
+    for v in range(len(templ) // width):
+        row = templ[v * width : (v + 1) * width]
+        for start in range(0, width, INT32_BLOCK):
+            t = row[start : start + INT32_BLOCK]
+            at = v * stride + start
+            p0, p1 = image[at : at + len(t)], image[at + 1 : at + 1 + len(t)]
+            p2, p3 = image[at + 2 : at + 2 + len(t)], image[at + 3 : at + 3 + len(t)]
+            s0 = s1 = s2 = s3 = np.int32(0)
+            if len(p3) == len(t):
+                for u in range(len(t)):
+                    grey = np.int32(t[u])
+                    s0 = np.int32(s0 + grey * np.int32(p0[u]))
+                    s1 = np.int32(s1 + grey * np.int32(p1[u]))
+                    s2 = np.int32(s2 + grey * np.int32(p2[u]))
+                    s3 = np.int32(s3 + grey * np.int32(p3[u]))
+            else:  # the end of the image: the first patch is inside, the others aren't asked for
+                s0, s1, s2, s3 = _ends(t, p0, p1, p2, p3)
+            d0 += s0
+            d1 += s1
+            d2 += s2
+            d3 += s3
+    return d0, d1, d2, d3
+
+
+@compiled
+def _ends(t: Any, p0: Any, p1: Any, p2: Any, p3: Any) -> Any:
+    """Return the four dot products over as many pixels as each patch has."""
+    return _short(t, p0), _short(t, p1), _short(t, p2), _short(t, p3)
+
+
+@compiled
+def _short(t: Any, p: Any) -> Any:
+    total = np.int32(0)
+    for u in range(len(p)):
+        total = np.int32(total + np.int32(t[u]) * np.int32(p[u]))
+    return total
+
+
+@compiled
+def _column_energy(image: Any, width: Any, energy: Any) -> None:
+    """Write the sum of squares of each column of a flat image."""
+    energy[:] = 0
+    for y in range(len(image) // width):
+        row = image[y * width : (y + 1) * width]
+        for x in range(width):
+            energy[x] += np.int32(row[x]) * np.int32(row[x])
+
+
+@compiled
+def _span(
+    image: Any, stride: Any, x: Any, stop: Any, templ: Any, width: Any, templ_energy: Any, energy: Any
+) -> Any:
+    """Return the least error of a template at positions x to stop of the image's first row."""
+    least = 1.0
+    patch_energy = np.int64(0)
+    for u in range(x, x + width - 1):
+        patch_energy += energy[u]
+    while x < stop:
+        dots = _dots(image[x:], stride, templ, width)
+        for k in range(min(4, stop - x)):
+            patch_energy += energy[x + width - 1]
+            least = min(least, _error(templ_energy, patch_energy, dots[k]))
+            patch_energy -= energy[x]
+            x += 1
+    return least
+
+
+@compiled
+def slide_listed(
+    pixels_a: Any, offsets_a: Any, shapes_a: Any, pixels_b: Any, offsets_b: Any, shapes_b: Any,
+    i: Any, j: Any, budget: Any, cursor: Any, score: Any,
+) -> Any:  # fmt: skip
+    """Write the score of each pair `(i[k], j[k])`; -inf where neither fits inside the other.
+
+    Flat images uint8 with offsets int64 and shapes (n, 2) int32. Returns whether all is done; if not,
+    the budget is spent: call again with the same cursor (3,) int64, zeros at first: pair, y, x.
+    """
+    k, y, x = cursor
+    while k < len(i) and budget > 0:
+        a, b = pixels_a[offsets_a[i[k]] : offsets_a[i[k] + 1]], pixels_b[offsets_b[j[k]] : offsets_b[j[k] + 1]]
+        (ha, wa), (hb, wb) = shapes_a[i[k]], shapes_b[j[k]]
+        height, width, image, templ_height, templ_width, templ = ha, wa, a, hb, wb, b
+        if hb > ha or wb > wa:
+            height, width, image, templ_height, templ_width, templ = hb, wb, b, ha, wa, a
+        if y == 0 and x == 0:
+            score[k] = 0.0
+        if templ_height > height or templ_width > width:
+            score[k] = -np.inf
+            y = np.int64(height)
+        else:
+            y, x, spent, best = _slide(
+                image, height, width, templ, templ_height, templ_width, y, x, budget
+            )
+            score[k] = max(score[k], best)
+            budget -= spent
+        if y + templ_height > height:
+            k, y, x = k + 1, np.int64(0), np.int64(0)
+    cursor[0], cursor[1], cursor[2] = k, y, x
+    return k == len(i)
+
+
+@compiled
+def _slide(
+    image: Any, height: Any, width: Any, templ: Any, templ_height: Any, templ_width: Any,
+    y: Any, x: Any, budget: Any,
+) -> Any:  # fmt: skip
+    """Return the next position, what was spent and the best score of some positions from (y, x) on."""
+    across, area = width - templ_width + 1, np.int64(templ_height) * templ_width
+    energy = np.empty(width, np.int64)
+    _column_energy(templ, templ_width, energy[:templ_width])
+    templ_energy = energy[:templ_width].sum()
+    spent, best = np.int64(0), 0.0
+    while y + templ_height <= height and spent < budget:
+        rows = image[y * width :]
+        if spent == 0:
+            _column_energy(rows[: templ_height * width], width, energy)
+            spent += np.int64(templ_height) * width
+        n = min(across - x, max(np.int64(4), (budget - spent) // area))
+        best = max(best, 1.0 - _span(rows, width, x, x + n, templ, templ_width, templ_energy, energy))
+        spent += n * area
+        x += n
+        if x == across:
+            if y + templ_height < height:
+                for u in range(width):
+                    out, entering = np.int64(rows[u]), np.int64(rows[templ_height * width + u])
+                    energy[u] += entering * entering - out * out
+            x = np.int64(0)
+            y += 1
+    return y, x, spent, best
