@@ -65,9 +65,7 @@ def hamming_tile(
             else:
                 n_near = _hamming_counts(rows[row], planes, left, right, most, counts)
             if n_near:
-                n += _keep(
-                    counts, most, first, i + row, j + left, total, found_i[n:], found_j[n:], score[n:]
-                )
+                n += _keep(counts, most, first, i + row, j + left, total, found_i[n:], found_j[n:], score[n:])
     return n
 
 
@@ -84,10 +82,7 @@ def _hamming_counts(row: Any, planes: Any, left: Any, right: Any, most: Any, cou
             p2, p3 = planes[w + 2][left:right], planes[w + 3][left:right]
             for k in range(len(counts)):
                 counts[k] += (
-                    popcount(x0 ^ p0[k])
-                    + popcount(x1 ^ p1[k])
-                    + popcount(x2 ^ p2[k])
-                    + popcount(x3 ^ p3[k])
+                    popcount(x0 ^ p0[k]) + popcount(x1 ^ p1[k]) + popcount(x2 ^ p2[k]) + popcount(x3 ^ p3[k])
                 )
         else:
             for u in range(w, n_words):
@@ -141,7 +136,7 @@ def _signature_counts(row: Any, planes: Any, left: Any, right: Any, near: Any, c
     """Count unequal slots of one row and some columns; 0 as soon as no column can be near."""
     n_slots = len(row)
     counts[:] = 0
-    n_near = 0
+    n_near: Any = 0
     for s in range(0, n_slots, WORDS):
         if s + WORDS <= n_slots:
             x0, x1, x2, x3 = row[s], row[s + 1], row[s + 2], row[s + 3]

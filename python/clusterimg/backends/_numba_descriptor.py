@@ -21,16 +21,22 @@ NONE = np.uint32(0xFFFFFFFF)
 
 @compiled
 def _see_row(
-    row: Any, planes: Any, i: Any, seconds: Any, keys: Any, best_a: Any, second_a: Any, best_b: Any, second_b: Any
+    row: Any,
+    planes: Any,
+    i: Any,
+    seconds: Any,
+    keys: Any,
+    best_a: Any,
+    second_a: Any,
+    best_b: Any,
+    second_b: Any,
 ) -> None:
     """Note the nearest and second nearest that one descriptor of a has, and is, among those of b."""
     x0, x1, x2, x3 = row[0], row[1], row[2], row[3]
     p0, p1, p2, p3 = planes[0], planes[1], planes[2], planes[3]
     nearest = NONE
     for j in range(len(keys)):
-        distance = (
-            popcount(x0 ^ p0[j]) + popcount(x1 ^ p1[j]) + popcount(x2 ^ p2[j]) + popcount(x3 ^ p3[j])
-        )
+        distance = popcount(x0 ^ p0[j]) + popcount(x1 ^ p1[j]) + popcount(x2 ^ p2[j]) + popcount(x3 ^ p3[j])
         keys[j] = np.uint32(distance << np.uint64(INDEX_BITS)) | np.uint32(j)
     for j in range(len(keys)):
         nearest = min(nearest, keys[j])
@@ -52,7 +58,9 @@ def _see_row(
 @compiled
 def _share(rule: Any, max_distance: Any, best_a: Any, second_a: Any, best_b: Any, second_b: Any) -> Any:
     """Return the share of matches that are good: each is the other's nearest."""
-    matches, good, largest = 0, 0, 0
+    matches: Any = 0
+    good: Any = 0
+    largest: Any = 0
     for i in range(len(best_a)):
         if best_b[best_a[i] & INDEX_MASK] & INDEX_MASK == i:
             matches += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from numba import njit, types
 from numba.extending import intrinsic
@@ -11,21 +11,19 @@ from numpy.typing import NDArray
 
 __all__ = ["compiled", "fixed", "popcount"]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 
-
-def compiled(function: Function) -> Function:
+def compiled(function: Callable[..., Any]) -> Any:
     """Return the function compiled at its first call, and kept on the disk for later processes.
 
     It runs without the GIL, so that Python threads share the work. No `fastmath`: LLVM then neither
     reorders nor contracts float operations. NumPy's rules of division, which raise nothing, let it use
     vectors. Where no cache folder can be written it is compiled in each process.
     """
-    options = {"nogil": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
-        return cast(Function, njit(cache=True, **options)(function))
+        return njit(cache=True, **options)(function)
     except RuntimeError:  # no folder for the cache
-        return cast(Function, njit(**options)(function))
+        return njit(**options)(function)
 
 
 def fixed(array: NDArray[Any]) -> NDArray[Any]:
@@ -35,12 +33,12 @@ def fixed(array: NDArray[Any]) -> NDArray[Any]:
     return view
 
 
-@intrinsic  # type: ignore[misc, untyped-decorator, unused-ignore]
-def popcount(_: Any, word: Any) -> Any:
-    """Return the number of set bits of a uint64: LLVM's own operation, which it can use on vectors."""
-
+def _popcount(_: Any, word: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
 
     return types.uint64(types.uint64), code
 
+
+popcount: Any = intrinsic(_popcount)
+"""The number of set bits of a uint64: LLVM's own operation, which it can use on vectors."""

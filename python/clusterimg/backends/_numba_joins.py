@@ -125,7 +125,8 @@ def template(images: Any, others: Any, threshold: float | None) -> Join:
     """Return the join of images (n, height, width) uint8 of one size."""
     b, triangle = _sides(images, others)
     n_pixels = images.shape[1] * images.shape[2]
-    at_least = np.nan if threshold is None else float(threshold)
+    # Nothing is at most nan, which therefore keeps every pair; as a threshold it keeps none.
+    at_least = np.nan if threshold is None else np.inf if np.isnan(threshold) else float(threshold)
 
     def wide(a: Any, multiple: int) -> tuple[Any, Any]:
         pixels = np.zeros((-(-len(a) // multiple) * multiple, n_pixels), np.int16)
@@ -155,13 +156,13 @@ def template(images: Any, others: Any, threshold: float | None) -> Join:
     )  # fmt: skip
 
 
-def sliding(images: Ragged, others: Ragged | None, threshold: float | None) -> Join:
+def sliding(images: Any, others: Any, threshold: float | None) -> Join:
     """Return the join of images of any sizes: the smaller slides inside the larger."""
     b, triangle = _sides(images, others)
 
     def score(i: Indices, j: Indices, tick: Tick) -> NDArray[np.float64]:
         scores, cursor = np.empty(len(i)), np.zeros(3, np.int64)
-        sides = [fixed(array) for side in (images, b) for array in (side.values, side.offsets, side.shapes)]
+        sides = [fixed(part) for side in (images, b) for part in (side.values, side.offsets, side.shapes)]
         while not templates.slide_listed(*sides, fixed(i), fixed(j), templates.BUDGET, cursor, scores):
             tick(0)
         return scores
@@ -181,10 +182,9 @@ def descriptor(
     def score(i: Indices, j: Indices, tick: Tick) -> NDArray[np.float64]:
         scores, cursor = np.empty(len(i)), np.zeros(2, np.int64)
         nearest = np.empty((2, most_a), np.uint32), np.empty((2, most_b), np.uint32)
-        planes = np.empty((4, most_b), np.uint64)
-        while not matching.match_listed(
-            *sides, fixed(i), fixed(j), number, max_distance, matching.BUDGET, cursor, *nearest, planes, scores
-        ):  # fmt: skip
+        scratch = (*nearest, np.empty((4, most_b), np.uint64))
+        pairs, rules = (fixed(i), fixed(j)), (number, max_distance)
+        while not matching.match_listed(*sides, *pairs, *rules, matching.BUDGET, cursor, *scratch, scores):
             tick(0)
         return scores
 

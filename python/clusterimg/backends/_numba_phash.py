@@ -55,8 +55,8 @@ def _fill_table(n_in: Any, n_out: Any, first: Any, count: Any, weights: Any, tap
     support = 3.0 * stretch
     for k in range(n_out):
         center = (np.float64(k) + 0.5) * scale
-        begin = max(np.int64(center - support + 0.5), 0)
-        end = min(np.int64(center + support + 0.5), n_in)
+        begin: Any = max(np.int64(center - support + 0.5), 0)
+        end: Any = min(np.int64(center + support + 0.5), n_in)
         total = 0.0
         for x in range(begin, end):
             at = (np.float64(x) - center + 0.5) * (1.0 / stretch)

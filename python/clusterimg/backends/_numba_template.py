@@ -199,7 +199,10 @@ def slide_listed(
     """
     k, y, x = cursor
     while k < len(i) and budget > 0:
-        a, b = pixels_a[offsets_a[i[k]] : offsets_a[i[k] + 1]], pixels_b[offsets_b[j[k]] : offsets_b[j[k] + 1]]
+        a, b = (
+            pixels_a[offsets_a[i[k]] : offsets_a[i[k] + 1]],
+            pixels_b[offsets_b[j[k]] : offsets_b[j[k] + 1]],
+        )
         (ha, wa), (hb, wb) = shapes_a[i[k]], shapes_b[j[k]]
         height, width, image, templ_height, templ_width, templ = ha, wa, a, hb, wb, b
         if hb > ha or wb > wa:
@@ -210,9 +213,7 @@ def slide_listed(
             score[k] = -np.inf
             y = np.int64(height)
         else:
-            y, x, spent, best = _slide(
-                image, height, width, templ, templ_height, templ_width, y, x, budget
-            )
+            y, x, spent, best = _slide(image, height, width, templ, templ_height, templ_width, y, x, budget)
             score[k] = max(score[k], best)
             budget -= spent
         if y + templ_height > height:
