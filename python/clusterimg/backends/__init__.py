@@ -6,7 +6,9 @@ Every backend module has `NAME`, `why_unavailable()`, `isa()`, and for each kern
     <kernel>_matrix(values, others=None, *, n_threads=0, progress=None)             float32
     <kernel>_scores(values, others=None, *, i, j, n_threads=0, progress=None)       float64
 
-beside `components(edges, n_images)` and `phash(grey, *, hash_size, highfreq_factor)`. Without
+beside `components(edges, n_images)`, `phash(grey, *, hash_size, highfreq_factor)` and
+`resolve_threads(n_threads)`. `cpp` is the compiled core, `numba` its twin for machines without one,
+`reference` the libraries that define the methods; all give the same edges. Without
 `others` the pairs are `i < j` of one set; with it they are all of `values` x `others`.
 """
 
