@@ -9,7 +9,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-__all__ = ["compiled", "fixed", "popcount"]
+__all__ = ["add32", "compiled", "fixed", "mul32", "popcount", "sub32"]
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -33,12 +33,25 @@ def fixed(array: NDArray[Any]) -> NDArray[Any]:
     return view
 
 
-def _popcount(_: Any, word: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
+def _operation(name: str, result: Any, *arguments: Any) -> Any:
+    """Return LLVM's operation `name` as a function for compiled code."""
 
-    return types.uint64(types.uint64), code
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return getattr(builder, name)(*values)
+
+    def unary(_: Any, x: Any) -> Any:
+        return result(*arguments), code
+
+    def binary(_: Any, x: Any, y: Any) -> Any:
+        return result(*arguments), code
+
+    return intrinsic(unary if len(arguments) == 1 else binary)
 
 
-popcount: Any = intrinsic(_popcount)
-"""The number of set bits of a uint64: LLVM's own operation, which it can use on vectors."""
+popcount = _operation("ctpop", types.uint64, types.uint64)
+"""The number of set bits of a uint64."""
+
+# Numba widens integers to 64 bits in every sum and product, of which a vector holds half as many.
+add32 = _operation("add", types.int32, types.int32, types.int32)
+sub32 = _operation("sub", types.int32, types.int32, types.int32)
+mul32 = _operation("mul", types.int32, types.int32, types.int32)

@@ -81,12 +81,12 @@ def ssim(images: Any, others: Any, threshold: float | None) -> Join:
     """Return the join of images (n, height, width) uint8 of one size."""
     b, triangle = _sides(images, others)
     height, width = images.shape[1:]
-    shape = (height - 6, width - 6)
-    windows = max(1, shape[0] * shape[1])
+    windows = max(1, (height - 6) * (width - 6))
     least = np.nan if threshold is None else float(threshold) - structural.TILE_ERROR
 
     def known(a: Any) -> tuple[Any, ...]:
-        arrays = [np.empty((len(a), *shape), dtype) for dtype in (np.int16, np.float32, np.float32)]
+        shape = (len(a), height - 6, structural.padded(width - 6))
+        arrays = [np.empty(shape, dtype) for dtype in (np.int16, np.float32, np.float32)]
         structural.statistics(fixed(a), *arrays)
         return (fixed(a), *(fixed(array) for array in arrays))
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ._numba_jit import compiled
+from ._numba_jit import add32, compiled, mul32, sub32
 
-__all__ = ["TILE_ERROR", "canonical_listed", "ssim_tile", "statistics"]
+__all__ = ["TILE_ERROR", "canonical_listed", "padded", "ssim_tile", "statistics"]
 
 TILE_ERROR = 1e-5
 """How far the float32 score may stray from the canonical one.
@@ -21,12 +21,18 @@ A window strays by less than 20 u of 1, u = 2^-24, as in csrc/joins/ssim.hpp; he
 added in float32, the rest in float64. 28 u < 1.7e-6, and less for the rows that a pair is dropped after.
 """
 
+LANES = 8
 STEP = 8  # rows of windows between two looks at whether a pair can still be similar
 WINDOW = 7
 C1 = (0.01 * 255) * (0.01 * 255) * (49 * 49)
 C2 = (0.03 * 255) * (0.03 * 255) * (49 * 48)
 HALF_C1, HALF_C2 = np.float32(C1 / 2), np.float32(C2 / 2)
 FLOAT_C1, FLOAT_C2 = np.float32(C1), np.float32(C2)
+
+
+def padded(across: int) -> int:
+    """Return the windows of a row, filled up to whole vectors."""
+    return -(-across // LANES) * LANES
 
 
 @compiled
@@ -38,9 +44,10 @@ def _seven(column: Any, x: Any) -> Any:
 
 @compiled
 def statistics(images: Any, sums: Any, energy: Any, spread: Any) -> None:
-    """Write the window statistics of images (n, height, width) uint8, each (n, down, across).
+    """Write the window statistics of images (n, height, width) uint8, each (n, down, `padded` across).
 
-    sums int16: Sa; energy float32: Sa^2 + c1 / 2; spread float32: 49 Saa - Sa^2 + c2 / 2
+    sums int16: Sa; energy float32: Sa^2 + c1 / 2; spread float32: 49 Saa - Sa^2 + c2 / 2. The windows
+    beyond the last, which fill up a vector, have an infinite spread and so a score of 0.
     """
     n, height, width = images.shape
     column, square = np.empty(width, np.int32), np.empty(width, np.int32)
@@ -50,24 +57,24 @@ def statistics(images: Any, sums: Any, energy: Any, spread: Any) -> None:
         for y in range(height):
             entering = images[k, y]
             for x in range(width):
-                grey = np.int32(entering[x])
-                column[x] += grey
-                square[x] += np.int32(grey * grey)
+                column[x] = add32(column[x], entering[x])
+                square[x] = add32(square[x], mul32(entering[x], entering[x]))
             if y + 1 < WINDOW:
                 continue
             top = y + 1 - WINDOW
             to_sum, to_energy, to_spread = sums[k, top], energy[k, top], spread[k, top]
             for x in range(width + 1 - WINDOW):
                 s, q = _seven(column, x), _seven(square, x)
-                power = np.int32(s * s)
+                power = mul32(s, s)
                 to_sum[x] = s
                 to_energy[x] = np.float32(power) + HALF_C1
-                to_spread[x] = np.float32(np.int32(49 * q - power)) + HALF_C2
+                to_spread[x] = np.float32(sub32(mul32(49, q), power)) + HALF_C2
+            for x in range(width + 1 - WINDOW, sums.shape[2]):
+                to_sum[x], to_energy[x], to_spread[x] = 0, 1, np.inf
             leaving = images[k, top]
             for x in range(width):
-                grey = np.int32(leaving[x])
-                column[x] -= grey
-                square[x] -= np.int32(grey * grey)
+                column[x] = sub32(column[x], leaving[x])
+                square[x] = sub32(square[x], mul32(leaving[x], leaving[x]))
 
 
 @compiled
@@ -78,7 +85,7 @@ def _fast_score(
     """Return the float32 mean SSIM of two images, or -inf once it can't be above `least`.
 
     A window scores at most 1, so the mean is at most that of the windows seen and 1 for the rest.
-    column (width) int32, score (across) float32: scratch
+    column (padded across + 6) int32, score (padded across) float32: scratch
     """
     height, width = a.shape
     down, across = height + 1 - WINDOW, width + 1 - WINDOW
@@ -89,23 +96,23 @@ def _fast_score(
         in_a, in_b = a[y], b[y]
         if y < WINDOW:
             for x in range(width):
-                column[x] += np.int32(in_a[x]) * np.int32(in_b[x])
+                column[x] = add32(column[x], mul32(in_a[x], in_b[x]))
         else:
             out_a, out_b = a[y - WINDOW], b[y - WINDOW]
             for x in range(width):
-                column[x] += np.int32(in_a[x]) * np.int32(in_b[x]) - np.int32(out_a[x]) * np.int32(out_b[x])
+                change = sub32(mul32(in_a[x], in_b[x]), mul32(out_a[x], out_b[x]))
+                column[x] = add32(column[x], change)
         if y + 1 < WINDOW:
             continue
         top = y + 1 - WINDOW
         sa, sb, ea, eb, va, vb = (
             sums_a[top], sums_b[top], energy_a[top], energy_b[top], spread_a[top], spread_b[top]
         )  # fmt: skip
-        for x in range(across):
-            means = np.int32(np.int32(sa[x]) * np.int32(sb[x]))
-            covariance = np.int32(49 * _seven(column, x) - means)
-            above = (np.float32(np.int32(2 * means)) + FLOAT_C1) * (
-                np.float32(np.int32(2 * covariance)) + FLOAT_C2
-            )
+        for x in range(len(score)):
+            means = mul32(sa[x], sb[x])
+            covariance = sub32(mul32(49, _seven(column, x)), means)
+            luminance = np.float32(add32(means, means)) + FLOAT_C1
+            above = luminance * (np.float32(add32(covariance, covariance)) + FLOAT_C2)
             score[x] += above / ((ea[x] + eb[x]) * (va[x] + vb[x]))
         if top % STEP == STEP - 1 or top + 1 == down:
             total += _drain(score)
@@ -140,8 +147,8 @@ def ssim_tile(
     a (n_a, height, width), b (n_b, height, width) uint8 with their `statistics`; i, j the indices of
     the first of each; triangle: only pairs i < j; found_i, found_j int32, score float64 (n_a * n_b)
     """
-    width = a.shape[2]
-    column, row = np.empty(width, np.int32), np.empty(width + 1 - WINDOW, np.float32)
+    across = sums_a.shape[2]
+    column, row = np.empty(across + WINDOW - 1, np.int32), np.empty(across, np.float32)
     n = 0
     for p in range(len(a)):
         for q in range(max(i + p + 1 - j, 0) if triangle else 0, len(b)):
@@ -178,10 +185,11 @@ def canonical_listed(a: Any, b: Any, i: Any, j: Any, score: Any) -> None:
             for x in range(across):
                 sa, sb = _seven(ca, x), _seven(cb, x)
                 saa, sbb, sab = _seven(caa, x), _seven(cbb, x), _seven(cab, x)
-                means, covariance = np.int32(sa * sb), np.int32(49 * sab - sa * sb)
+                means, power_a, power_b = mul32(sa, sb), mul32(sa, sa), mul32(sb, sb)
+                covariance = sub32(mul32(49, sab), means)
                 above = (2.0 * means + C1) * (2.0 * covariance + C2)
-                powers = np.int32(sa * sa + sb * sb)
-                spreads = np.int32((49 * saa - sa * sa) + (49 * sbb - sb * sb))
+                powers = add32(power_a, power_b)
+                spreads = add32(sub32(mul32(49, saa), power_a), sub32(mul32(49, sbb), power_b))
                 column_score[x] += above / ((powers + C1) * (spreads + C2))
             _enter(columns, a[i[k], y + 1 - WINDOW], b[j[k], y + 1 - WINDOW], -1)
         total = 0.0
@@ -194,11 +202,11 @@ def canonical_listed(a: Any, b: Any, i: Any, j: Any, score: Any) -> None:
 def _enter(columns: Any, row_a: Any, row_b: Any, sign: Any) -> None:
     """Add the pixels of one row to the column sums Sa, Sb, Saa, Sbb, Sab, or take them away."""
     ca, cb, caa, cbb, cab = columns[0], columns[1], columns[2], columns[3], columns[4]
-    s = np.int32(sign)
     for x in range(len(row_a)):
-        p, q = np.int32(row_a[x]), np.int32(row_b[x])
-        ca[x] += s * p
-        cb[x] += s * q
-        caa[x] += s * p * p
-        cbb[x] += s * q * q
-        cab[x] += s * p * q
+        p, q = row_a[x], row_b[x]
+        signed_p, signed_q = mul32(sign, p), mul32(sign, q)
+        ca[x] = add32(ca[x], signed_p)
+        cb[x] = add32(cb[x], signed_q)
+        caa[x] = add32(caa[x], mul32(signed_p, p))
+        cbb[x] = add32(cbb[x], mul32(signed_q, q))
+        cab[x] = add32(cab[x], mul32(signed_p, q))
