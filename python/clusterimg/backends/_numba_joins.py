@@ -128,19 +128,18 @@ def template(images: Any, others: Any, threshold: float | None) -> Join:
     # Nothing is at most nan, which therefore keeps every pair; as a threshold it keeps none.
     at_least = np.nan if threshold is None else np.inf if np.isnan(threshold) else float(threshold)
 
-    def wide(a: Any, multiple: int) -> tuple[Any, Any]:
-        pixels = np.zeros((-(-len(a) // multiple) * multiple, n_pixels), np.int16)
-        energy = np.empty(len(a), np.int64)
-        templates.widen(fixed(a.reshape(len(a), n_pixels)), pixels, energy)
-        return fixed(pixels), fixed(energy)
+    def known(a: Any) -> tuple[Any, Any]:
+        pixels, energy = fixed(a.reshape(len(a), n_pixels)), np.empty(len(a), np.int64)
+        templates.energies(pixels, energy)
+        return pixels, fixed(energy)
 
     def open_band(first: int, last: int) -> Scan:
-        rows, row_energy = wide(images[first:last], 2)
+        rows, row_energy = known(images[first:last])
         found = _buffers((last - first) * cols)
 
         def scan(left: int, right: int, tick: Tick) -> Found:
-            columns, energy = wide(b[left:right], 4)
-            dots = np.empty((len(rows), len(columns)), np.int64)
+            columns, energy = known(b[left:right])
+            dots = np.empty((len(rows) + len(rows) % 2, len(columns) + len(columns) % 2), np.int64)
             templates.dot_tile(rows, columns, dots)
             upper = triangle and threshold is not None
             n = templates.keep_tile(dots, row_energy, energy, first, left, upper, at_least, *found)

@@ -9,9 +9,9 @@ import numpy as np
 
 from ._numba_jit import compiled
 
-__all__ = ["BUDGET", "dot_tile", "keep_tile", "slide_listed", "widen"]
+__all__ = ["BUDGET", "dot_tile", "energies", "keep_tile", "slide_listed"]
 
-BLOCK = 2048  # pixels a time: two rows and four columns of them stay in the first cache
+BLOCK = 4096  # pixels a time: two rows and two columns of them stay in the first cache
 INT32_BLOCK = 32768  # products of two bytes that an int32 holds: 2^31 / 255^2 = 33025, rounded down
 BUDGET = 20_000_000  # products before a call returns, so that Ctrl-C gets in
 
@@ -30,15 +30,14 @@ def _error(energy_a: Any, energy_b: Any, dot: Any) -> Any:
 
 
 @compiled
-def widen(images: Any, wide: Any, energy: Any) -> None:
-    """Write images (n, n_pixels) uint8 as int16, for a multiply-add of pairs, and their squares' sums."""
+def energies(images: Any, energy: Any) -> None:
+    """Write the sum of squares of each image (n, n_pixels) uint8 to energy (n,) int64."""
     for k in range(len(images)):
-        row, out = images[k], wide[k]
         total = np.int64(0)
-        for start in range(0, len(row), INT32_BLOCK):
+        for start in range(0, images.shape[1], INT32_BLOCK):
+            row = images[k][start : start + INT32_BLOCK]
             part = np.int32(0)
-            for p in range(start, min(start + INT32_BLOCK, len(row))):
-                out[p] = row[p]
+            for p in range(len(row)):
                 part = np.int32(part + np.int32(row[p]) * np.int32(row[p]))
             total += part
         energy[k] = total
@@ -46,47 +45,35 @@ def widen(images: Any, wide: Any, energy: Any) -> None:
 
 @compiled
 def dot_tile(a: Any, b: Any, dots: Any) -> None:
-    """Write the dot products of a (n_a, n_pixels) and b (n_b, n_pixels) int16: dots (n_a, n_b) int64.
+    """Write the dot products of a (n_a, n_pixels) and b (n_b, n_pixels) uint8: dots int64.
 
-    n_a must be even and n_b a multiple of 4: fill up with zeros.
+    Two rows by two columns at once share what they load; dots has n_a and n_b filled up to even numbers.
     """
     dots[:] = 0
-    n_pixels = a.shape[1]
-    for start in range(0, n_pixels, BLOCK):
-        stop = min(start + BLOCK, n_pixels)
+    for start in range(0, a.shape[1], BLOCK):
+        stop = min(start + BLOCK, a.shape[1])
         for i in range(0, len(a), 2):
-            x0, x1 = a[i][start:stop], a[i + 1][start:stop]
-            for j in range(0, len(b), 4):
-                _add_block(
-                    x0, x1,
-                    b[j][start:stop], b[j + 1][start:stop], b[j + 2][start:stop], b[j + 3][start:stop],
-                    dots[i][j : j + 4], dots[i + 1][j : j + 4],
-                )  # fmt: skip
+            x0, x1 = a[i][start:stop], a[min(i + 1, len(a) - 1)][start:stop]
+            for j in range(0, len(b), 2):
+                y0, y1 = b[j][start:stop], b[min(j + 1, len(b) - 1)][start:stop]
+                d00, d01, d10, d11 = _four_dots(x0, x1, y0, y1)
+                dots[i, j] += d00
+                dots[i, j + 1] += d01
+                dots[i + 1, j] += d10
+                dots[i + 1, j + 1] += d11
 
 
 @compiled
-def _add_block(x0: Any, x1: Any, y0: Any, y1: Any, y2: Any, y3: Any, dots0: Any, dots1: Any) -> None:
-    """Add the dot products of two rows and four columns, at most `INT32_BLOCK` pixels."""
-    a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = np.int32(0)
+def _four_dots(x0: Any, x1: Any, y0: Any, y1: Any) -> Any:
+    """Return the dot products of two rows and two columns of at most `INT32_BLOCK` pixels."""
+    d00 = d01 = d10 = d11 = np.int32(0)
     for p in range(len(x0)):
-        u, v = np.int32(x0[p]), np.int32(x1[p])
-        c0, c1, c2, c3 = np.int32(y0[p]), np.int32(y1[p]), np.int32(y2[p]), np.int32(y3[p])
-        a0 = np.int32(a0 + u * c0)
-        a1 = np.int32(a1 + u * c1)
-        a2 = np.int32(a2 + u * c2)
-        a3 = np.int32(a3 + u * c3)
-        b0 = np.int32(b0 + v * c0)
-        b1 = np.int32(b1 + v * c1)
-        b2 = np.int32(b2 + v * c2)
-        b3 = np.int32(b3 + v * c3)
-    dots0[0] += a0
-    dots0[1] += a1
-    dots0[2] += a2
-    dots0[3] += a3
-    dots1[0] += b0
-    dots1[1] += b1
-    dots1[2] += b2
-    dots1[3] += b3
+        u, v, s, t = np.int32(x0[p]), np.int32(x1[p]), np.int32(y0[p]), np.int32(y1[p])
+        d00 = np.int32(d00 + u * s)
+        d01 = np.int32(d01 + u * t)
+        d10 = np.int32(d10 + v * s)
+        d11 = np.int32(d11 + v * t)
+    return d00, d01, d10, d11
 
 
 @compiled
