@@ -101,48 +101,43 @@ def keep_tile(
 
 
 @compiled
-def _dots(image: Any, stride: Any, templ: Any, width: Any) -> Any:
-    """Return the dot products of a template and four patches side by side.
+def _dot(image: Any, stride: Any, templ: Any, width: Any) -> Any:
+    """Return the dot product of a flat template and the patch that a flat image begins with."""
+    total = np.int64(0)
+    for v in range(len(templ) // width):
+        for start in range(0, width, INT32_BLOCK):
+            stop = min(start + INT32_BLOCK, width)
+            t, p = templ[v * width + start : v * width + stop], image[v * stride + start : v * stride + stop]
+            part = np.int32(0)
+            for u in range(len(t)):
+                part = np.int32(part + np.int32(t[u]) * np.int32(p[u]))
+            total += part
+    return total
 
-    image (…) from the first pixel of the first patch on, rows `stride` apart; templ (height * width)
-    """
+
+@compiled
+def _dots(image: Any, stride: Any, templ: Any, width: Any) -> Any:
+    """Return the dot products of a template and four patches side by side, which all fit."""
     d0 = d1 = d2 = d3 = np.int64(0)
     for v in range(len(templ) // width):
-        row = templ[v * width : (v + 1) * width]
         for start in range(0, width, INT32_BLOCK):
-            t = row[start : start + INT32_BLOCK]
-            at = v * stride + start
-            p0, p1 = image[at : at + len(t)], image[at + 1 : at + 1 + len(t)]
-            p2, p3 = image[at + 2 : at + 2 + len(t)], image[at + 3 : at + 3 + len(t)]
+            stop = min(start + INT32_BLOCK, width)
+            t, p = (
+                templ[v * width + start : v * width + stop],
+                image[v * stride + start : v * stride + stop + 3],
+            )
             s0 = s1 = s2 = s3 = np.int32(0)
-            if len(p3) == len(t):
-                for u in range(len(t)):
-                    grey = np.int32(t[u])
-                    s0 = np.int32(s0 + grey * np.int32(p0[u]))
-                    s1 = np.int32(s1 + grey * np.int32(p1[u]))
-                    s2 = np.int32(s2 + grey * np.int32(p2[u]))
-                    s3 = np.int32(s3 + grey * np.int32(p3[u]))
-            else:  # the end of the image: the first patch is inside, the others aren't asked for
-                s0, s1, s2, s3 = _ends(t, p0, p1, p2, p3)
+            for u in range(len(t)):
+                grey = np.int32(t[u])
+                s0 = np.int32(s0 + grey * np.int32(p[u]))
+                s1 = np.int32(s1 + grey * np.int32(p[u + 1]))
+                s2 = np.int32(s2 + grey * np.int32(p[u + 2]))
+                s3 = np.int32(s3 + grey * np.int32(p[u + 3]))
             d0 += s0
             d1 += s1
             d2 += s2
             d3 += s3
     return d0, d1, d2, d3
-
-
-@compiled
-def _ends(t: Any, p0: Any, p1: Any, p2: Any, p3: Any) -> Any:
-    """Return the four dot products over as many pixels as each patch has."""
-    return _short(t, p0), _short(t, p1), _short(t, p2), _short(t, p3)
-
-
-@compiled
-def _short(t: Any, p: Any) -> Any:
-    total = np.int32(0)
-    for u in range(len(p)):
-        total = np.int32(total + np.int32(t[u]) * np.int32(p[u]))
-    return total
 
 
 @compiled
@@ -165,8 +160,12 @@ def _span(
     for u in range(x, x + width - 1):
         patch_energy += energy[u]
     while x < stop:
-        dots = _dots(image[x:], stride, templ, width)
-        for k in range(min(4, stop - x)):
+        if x + 4 <= stop:
+            n, dots = 4, _dots(image[x:], stride, templ, width)
+        else:
+            one = _dot(image[x:], stride, templ, width)
+            n, dots = 1, (one, one, one, one)
+        for k in range(n):
             patch_energy += energy[x + width - 1]
             least = min(least, _error(templ_energy, patch_energy, dots[k]))
             patch_energy -= energy[x]
