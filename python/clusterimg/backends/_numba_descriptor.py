@@ -16,43 +16,38 @@ BUDGET = 5_000_000  # distances before a call returns, so that Ctrl-C gets in
 # Distance and index in one integer, so that one minimum finds the nearest of lowest index.
 INDEX_BITS = 20
 INDEX_MASK = (1 << INDEX_BITS) - 1
-NONE = np.uint32(0xFFFFFFFF)
+SHIFT, DISTANCE = np.uint64(INDEX_BITS), np.int32(-1 << INDEX_BITS)
+NONE = np.int32(0x7FFFFFFF)  # more than any: a distance is at most 256
 
 
 @compiled
 def _see_row(
-    row: Any,
-    planes: Any,
-    i: Any,
-    seconds: Any,
-    keys: Any,
-    best_a: Any,
-    second_a: Any,
-    best_b: Any,
-    second_b: Any,
-) -> None:
+    row: Any, planes: Any, i: Any, seconds: Any, keys: Any,
+    best_a: Any, second_a: Any, best_b: Any, second_b: Any,
+) -> None:  # fmt: skip
     """Note the nearest and second nearest that one descriptor of a has, and is, among those of b."""
+    n = len(keys)
     x0, x1, x2, x3 = row[0], row[1], row[2], row[3]
-    p0, p1, p2, p3 = planes[0], planes[1], planes[2], planes[3]
+    p0, p1, p2, p3 = planes[0][:n], planes[1][:n], planes[2][:n], planes[3][:n]
     nearest = NONE
-    for j in range(len(keys)):
+    for j in range(n):
         distance = popcount(x0 ^ p0[j]) + popcount(x1 ^ p1[j]) + popcount(x2 ^ p2[j]) + popcount(x3 ^ p3[j])
-        keys[j] = np.uint32(distance << np.uint64(INDEX_BITS)) | np.uint32(j)
-    for j in range(len(keys)):
+        keys[j] = np.int32(distance << SHIFT) | np.int32(j)
+    for j in range(n):
         nearest = min(nearest, keys[j])
     best_a[i] = nearest
-    shift = np.uint32(i)
     if seconds:
         second = NONE
-        for j in range(len(keys)):
+        for j in range(n):
             second = min(second, NONE if keys[j] == nearest else keys[j])
         second_a[i] = second
-        for j in range(len(keys)):
-            key = np.uint32((keys[j] & ~np.uint32(INDEX_MASK)) | shift)
-            second_b[j] = min(second_b[j], max(best_b[j], key))
-    for j in range(len(keys)):
-        key = np.uint32((keys[j] & ~np.uint32(INDEX_MASK)) | shift)
-        best_b[j] = min(best_b[j], key)
+        for j in range(n):
+            key, best = np.int32((keys[j] & DISTANCE) | np.int32(i)), best_b[j]
+            second_b[j] = min(second_b[j], max(best, key))
+            best_b[j] = min(best, key)
+    else:
+        for j in range(n):
+            best_b[j] = min(best_b[j], np.int32((keys[j] & DISTANCE) | np.int32(i)))
 
 
 @compiled
@@ -88,7 +83,7 @@ def match_listed(
     """Write the share of good matches of each pair `(i[k], j[k])` of descriptor sets; 0 without any.
 
     words (total, 4) uint64, offsets int64; rule: its place in `RULES`; nearest_a (2, most rows of a set
-    of a), nearest_b (2, most of b) uint32 and planes (4, most of b) uint64: scratch. Returns whether all
+    of a), nearest_b (2, most of b) int32 and planes (4, most of b) uint64: scratch. Returns whether all
     is done; if not, the budget is spent: call again with the same scratch and cursor (2,) int64, zeros
     at first: pair, row.
     """
@@ -109,10 +104,9 @@ def match_listed(
                 for w in range(4):
                     planes[w, q] = b[q, w]
         stop = min(len(a), row + budget // len(b) + 1)
-        keys = np.empty(len(b), np.uint32)
-        columns = planes[:, : len(b)]
+        keys = np.empty(len(b), np.int32)
         for p in range(row, stop):
-            _see_row(a[p], columns, p, rule == 2, keys, best_a, second_a, best_b, second_b)
+            _see_row(a[p], planes, p, rule == 2, keys, best_a, second_a, best_b, second_b)
         budget -= (stop - row) * len(b)
         row = stop
         if row == len(a):

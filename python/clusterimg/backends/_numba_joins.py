@@ -180,7 +180,7 @@ def descriptor(
 
     def score(i: Indices, j: Indices, tick: Tick) -> NDArray[np.float64]:
         scores, cursor = np.empty(len(i)), np.zeros(2, np.int64)
-        nearest = np.empty((2, most_a), np.uint32), np.empty((2, most_b), np.uint32)
+        nearest = np.empty((2, most_a), np.int32), np.empty((2, most_b), np.int32)
         scratch = (*nearest, np.empty((4, most_b), np.uint64))
         pairs, rules = (fixed(i), fixed(j)), (number, max_distance)
         while not matching.match_listed(*sides, *pairs, *rules, matching.BUDGET, cursor, *scratch, scores):
