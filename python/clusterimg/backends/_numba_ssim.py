@@ -93,27 +93,24 @@ def _fast_score(
     score[:] = 0
     total = 0.0
     for y in range(height):
-        in_a, in_b = a[y], b[y]
         if y < WINDOW:
             for x in range(width):
-                column[x] = add32(column[x], mul32(in_a[x], in_b[x]))
+                column[x] = add32(column[x], mul32(a[y, x], b[y, x]))
         else:
-            out_a, out_b = a[y - WINDOW], b[y - WINDOW]
+            out = y - WINDOW
             for x in range(width):
-                change = sub32(mul32(in_a[x], in_b[x]), mul32(out_a[x], out_b[x]))
+                change = sub32(mul32(a[y, x], b[y, x]), mul32(a[out, x], b[out, x]))
                 column[x] = add32(column[x], change)
         if y + 1 < WINDOW:
             continue
         top = y + 1 - WINDOW
-        sa, sb, ea, eb, va, vb = (
-            sums_a[top], sums_b[top], energy_a[top], energy_b[top], spread_a[top], spread_b[top]
-        )  # fmt: skip
         for x in range(len(score)):
-            means = mul32(sa[x], sb[x])
+            means = mul32(sums_a[top, x], sums_b[top, x])
             covariance = sub32(mul32(49, _seven(column, x)), means)
             luminance = np.float32(add32(means, means)) + FLOAT_C1
             above = luminance * (np.float32(add32(covariance, covariance)) + FLOAT_C2)
-            score[x] += above / ((ea[x] + eb[x]) * (va[x] + vb[x]))
+            energy = energy_a[top, x] + energy_b[top, x]
+            score[x] += above / (energy * (spread_a[top, x] + spread_b[top, x]))
         if top % STEP == STEP - 1 or top + 1 == down:
             total += _drain(score)
             if total + (down - top - 1) * across <= least * (down * across):
