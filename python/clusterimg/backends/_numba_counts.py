@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ._numba_jit import compiled, popcount
+from ._numba_jit import add32, compiled, popcount
 
 __all__ = ["COLUMNS", "hamming_listed", "hamming_tile", "signature_listed", "signature_tile"]
 
 COLUMNS = 256  # counted at once: their counts stay in the first cache
 WORDS = 4  # added to the counts at once
+LOOK = 16  # slots between two looks at whether a column can still be near
 
 
 @compiled
@@ -143,22 +144,19 @@ def _signature_counts(row: Any, planes: Any, left: Any, right: Any, near: Any, c
             p0, p1 = planes[s][left:right], planes[s + 1][left:right]
             p2, p3 = planes[s + 2][left:right], planes[s + 3][left:right]
             for k in range(len(counts)):
-                counts[k] += (
-                    np.int32(x0 != p0[k])
-                    + np.int32(x1 != p1[k])
-                    + np.int32(x2 != p2[k])
-                    + np.int32(x3 != p3[k])
-                )
+                two, more = add32(x0 != p0[k], x1 != p1[k]), add32(x2 != p2[k], x3 != p3[k])
+                counts[k] = add32(counts[k], add32(two, more))
         else:
             for u in range(s, n_slots):
                 x, plane = row[u], planes[u][left:right]
                 for k in range(len(counts)):
-                    counts[k] += np.int32(x != plane[k])
-        n_near = 0
-        for k in range(len(counts)):
-            n_near += np.int32(counts[k] <= near)
-        if not n_near:
-            return 0
+                    counts[k] = add32(counts[k], x != plane[k])
+        if s % LOOK == 0 or s + WORDS >= n_slots:
+            n_near = 0
+            for k in range(len(counts)):
+                n_near = add32(n_near, counts[k] <= near)
+            if not n_near:
+                return 0
     return n_near
 
 

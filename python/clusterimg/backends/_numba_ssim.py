@@ -55,26 +55,23 @@ def statistics(images: Any, sums: Any, energy: Any, spread: Any) -> None:
         column[:] = 0
         square[:] = 0
         for y in range(height):
-            entering = images[k, y]
             for x in range(width):
-                column[x] = add32(column[x], entering[x])
-                square[x] = add32(square[x], mul32(entering[x], entering[x]))
+                column[x] = add32(column[x], images[k, y, x])
+                square[x] = add32(square[x], mul32(images[k, y, x], images[k, y, x]))
             if y + 1 < WINDOW:
                 continue
             top = y + 1 - WINDOW
-            to_sum, to_energy, to_spread = sums[k, top], energy[k, top], spread[k, top]
             for x in range(width + 1 - WINDOW):
                 s, q = _seven(column, x), _seven(square, x)
                 power = mul32(s, s)
-                to_sum[x] = s
-                to_energy[x] = np.float32(power) + HALF_C1
-                to_spread[x] = np.float32(sub32(mul32(49, q), power)) + HALF_C2
+                sums[k, top, x] = s
+                energy[k, top, x] = np.float32(power) + HALF_C1
+                spread[k, top, x] = np.float32(sub32(mul32(49, q), power)) + HALF_C2
             for x in range(width + 1 - WINDOW, sums.shape[2]):
-                to_sum[x], to_energy[x], to_spread[x] = 0, 1, np.inf
-            leaving = images[k, top]
+                sums[k, top, x], energy[k, top, x], spread[k, top, x] = 0, 1, np.inf
             for x in range(width):
-                column[x] = sub32(column[x], leaving[x])
-                square[x] = sub32(square[x], mul32(leaving[x], leaving[x]))
+                column[x] = sub32(column[x], images[k, top, x])
+                square[x] = sub32(square[x], mul32(images[k, top, x], images[k, top, x]))
 
 
 @compiled
