@@ -46,7 +46,7 @@ def _counted(a: Any, others: Any, total: int, threshold: float | None, tile: Any
     near = total if threshold is None else total - _least_count_above(threshold, total)
 
     def open_band(first: int, last: int) -> Scan:
-        found = _buffers((last - first) * cols)
+        found = _buffers((last - first) * min(cols, len(b)))
 
         def scan(left: int, right: int, tick: Tick) -> Found:
             if near < 0:
@@ -84,12 +84,6 @@ def ssim(images: Any, others: Any, threshold: float | None) -> Join:
     windows = max(1, (height - 6) * (width - 6))
     least = np.nan if threshold is None else float(threshold) - structural.TILE_ERROR
 
-    def known(a: Any) -> tuple[Any, ...]:
-        shape = (len(a), height - 6, structural.padded(width - 6))
-        arrays = [np.empty(shape, dtype) for dtype in (np.int16, np.float32, np.float32)]
-        structural.statistics(fixed(a), *arrays)
-        return (fixed(a), *(fixed(array) for array in arrays))
-
     def canonical(i: Indices, j: Indices, tick: Tick) -> NDArray[np.float64]:
         scores = np.empty(len(i))
         step = max(1, 2_000_000 // windows)
@@ -100,11 +94,11 @@ def ssim(images: Any, others: Any, threshold: float | None) -> Join:
         return scores
 
     def open_band(first: int, last: int) -> Scan:
-        rows, found = known(images[first:last]), _buffers((last - first) * cols)
+        rows, found = _windows(images[first:last]), _buffers((last - first) * min(cols, len(b)))
 
         def scan(left: int, right: int, tick: Tick) -> Found:
             upper = triangle and threshold is not None
-            n = structural.ssim_tile(*rows, *known(b[left:right]), first, left, upper, least, *found)
+            n = structural.ssim_tile(*rows, *_windows(b[left:right]), first, left, upper, least, *found)
             tick(0)
             i, j, score = _first(found, n)
             if threshold is None or not n:
@@ -121,6 +115,15 @@ def ssim(images: Any, others: Any, threshold: float | None) -> Join:
     )  # fmt: skip
 
 
+def _windows(images: Any) -> tuple[Any, ...]:
+    """Return images with the statistics of their windows, as `ssim_tile` takes them."""
+    n, height, width = images.shape
+    shape = (n, height - 6, structural.padded(width - 6))
+    arrays = [np.empty(shape, dtype) for dtype in (np.int16, np.float32, np.float32)]
+    structural.statistics(fixed(images), *arrays)
+    return (fixed(images), *(fixed(array) for array in arrays))
+
+
 def template(images: Any, others: Any, threshold: float | None) -> Join:
     """Return the join of images (n, height, width) uint8 of one size."""
     b, triangle = _sides(images, others)
@@ -135,7 +138,7 @@ def template(images: Any, others: Any, threshold: float | None) -> Join:
 
     def open_band(first: int, last: int) -> Scan:
         rows, row_energy = known(images[first:last])
-        found = _buffers((last - first) * cols)
+        found = _buffers((last - first) * min(cols, len(b)))
 
         def scan(left: int, right: int, tick: Tick) -> Found:
             columns, energy = known(b[left:right])
