@@ -26,6 +26,7 @@ Indices = NDArray[np.int32]
 
 TILE_BYTES = 1 << 18  # of columns: they stay in the second cache
 TILE_PIXELS = 20_000_000
+SSIM_WIDTH = 128  # pixels of images side by side: the work at the ends of a row matters little
 EDGES_AT_ONCE = 1 << 20
 
 
@@ -94,11 +95,13 @@ def ssim(images: Any, others: Any, threshold: float | None) -> Join:
         return scores
 
     def open_band(first: int, last: int) -> Scan:
-        rows, found = _windows(images[first:last]), _buffers((last - first) * min(cols, len(b)))
+        rows, found = _windows(images[first:last], beside, True), _buffers((last - first) * min(cols, len(b)))
 
         def scan(left: int, right: int, tick: Tick) -> Found:
             upper = triangle and threshold is not None
-            n = structural.ssim_tile(*rows, *_windows(b[left:right]), first, left, upper, least, *found)
+            columns = _windows(b[left:right], beside, False)
+            sizes = (beside, windows, right - left)
+            n = structural.ssim_tile(*rows, *columns, *sizes, first, left, upper, least, *found)
             tick(0)
             i, j, score = _first(found, n)
             if threshold is None or not n:
@@ -107,6 +110,7 @@ def ssim(images: Any, others: Any, threshold: float | None) -> Join:
 
         return scan
 
+    beside = max(1, SSIM_WIDTH // structural.stride_of(width))
     rows_at_once = min(32, max(1, int((5e7 / windows) ** 0.5)))
     cols = min(512, rows_at_once * 16, max(1, TILE_BYTES // (windows * 10 + height * width)))
     return Join(
@@ -115,13 +119,19 @@ def ssim(images: Any, others: Any, threshold: float | None) -> Join:
     )  # fmt: skip
 
 
-def _windows(images: Any) -> tuple[Any, ...]:
-    """Return images with the statistics of their windows, as `ssim_tile` takes them."""
-    n, height, width = images.shape
-    shape = (n, height - 6, structural.padded(width - 6))
+def _windows(images: Any, n: int, repeated: bool) -> tuple[Any, ...]:
+    """Return images n side by side, or each image n times, with the statistics of their windows."""
+    n_images, height, width = images.shape
+    stride, across = structural.stride_of(width), width - 6
+    n_groups = n_images if repeated else -(-n_images // n)
+    wide = np.zeros((n_groups * (1 if repeated else n), height, stride), np.uint8)
+    wide[:n_images, :, :width] = images
+    if not repeated and n > 1:
+        wide = wide.reshape(n_groups, n, height, stride).transpose(0, 2, 1, 3).reshape(n_groups, height, -1)
+    shape = (n_groups, height - 6, wide.shape[2])
     arrays = [np.empty(shape, dtype) for dtype in (np.int16, np.float32, np.float32)]
-    structural.statistics(fixed(images), *arrays)
-    return (fixed(images), *(fixed(array) for array in arrays))
+    structural.statistics(fixed(wide), stride, across, *arrays)
+    return tuple(fixed(np.tile(array, n) if repeated and n > 1 else array) for array in (wide, *arrays))
 
 
 def template(images: Any, others: Any, threshold: float | None) -> Join:

@@ -1,7 +1,7 @@
 """Mean SSIM, compiled by Numba: formulas and error bound of csrc/kernels/ssim.hpp, csrc/joins/ssim.hpp.
 
-One pair at a time, along the rows of both images: LLVM turns the loops over x into vectors. A float32
-score from statistics kept for each image proposes, the canonical float64 one decides.
+Along the rows of both images, of which small ones lie side by side: LLVM turns the loops over x into
+vectors. A float32 score from statistics kept for each image proposes, the canonical float64 one decides.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from ._numba_jit import add32, compiled, mul32, sub32
 
-__all__ = ["TILE_ERROR", "canonical_listed", "padded", "ssim_tile", "statistics"]
+__all__ = ["TILE_ERROR", "canonical_listed", "ssim_tile", "statistics", "stride_of"]
 
 TILE_ERROR = 1e-5
 """How far the float32 score may stray from the canonical one.
@@ -30,9 +30,9 @@ HALF_C1, HALF_C2 = np.float32(C1 / 2), np.float32(C2 / 2)
 FLOAT_C1, FLOAT_C2 = np.float32(C1), np.float32(C2)
 
 
-def padded(across: int) -> int:
-    """Return the windows of a row, filled up to whole vectors."""
-    return -(-across // LANES) * LANES
+def stride_of(width: int) -> int:
+    """Return the pixels of a row, filled up to whole vectors."""
+    return -(-width // LANES) * LANES
 
 
 @compiled
@@ -43,14 +43,15 @@ def _seven(column: Any, x: Any) -> Any:
 
 
 @compiled
-def statistics(images: Any, sums: Any, energy: Any, spread: Any) -> None:
-    """Write the window statistics of images (n, height, width) uint8, each (n, down, `padded` across).
+def statistics(images: Any, stride: Any, across: Any, sums: Any, energy: Any, spread: Any) -> None:
+    """Write the window statistics of images (n, height, width) uint8, each (n, down, width).
 
-    sums int16: Sa; energy float32: Sa^2 + c1 / 2; spread float32: 49 Saa - Sa^2 + c2 / 2. The windows
-    beyond the last, which fill up a vector, have an infinite spread and so a score of 0.
+    A row of width may be several images' rows, `stride` apart; each has a window at its first `across`
+    pixels. sums int16: Sa; energy float32: Sa^2 + c1 / 2; spread float32: 49 Saa - Sa^2 + c2 / 2. Where
+    there is no window the spread is infinite and so the score 0.
     """
     n, height, width = images.shape
-    column, square = np.empty(width, np.int32), np.empty(width, np.int32)
+    column, square = np.empty(width + WINDOW - 1, np.int32), np.empty(width + WINDOW - 1, np.int32)
     for k in range(n):
         column[:] = 0
         square[:] = 0
@@ -61,34 +62,36 @@ def statistics(images: Any, sums: Any, energy: Any, spread: Any) -> None:
             if y + 1 < WINDOW:
                 continue
             top = y + 1 - WINDOW
-            for x in range(width + 1 - WINDOW):
+            for x in range(width):
                 s, q = _seven(column, x), _seven(square, x)
                 power = mul32(s, s)
                 sums[k, top, x] = s
                 energy[k, top, x] = np.float32(power) + HALF_C1
                 spread[k, top, x] = np.float32(sub32(mul32(49, q), power)) + HALF_C2
-            for x in range(width + 1 - WINDOW, sums.shape[2]):
-                sums[k, top, x], energy[k, top, x], spread[k, top, x] = 0, 1, np.inf
+            for x in range(width):
+                if x % stride >= across:
+                    sums[k, top, x], energy[k, top, x], spread[k, top, x] = 0, 1, np.inf
             for x in range(width):
                 column[x] = sub32(column[x], images[k, top, x])
                 square[x] = sub32(square[x], mul32(images[k, top, x], images[k, top, x]))
 
 
 @compiled
-def _fast_score(
+def _fast_scores(
     a: Any, sums_a: Any, energy_a: Any, spread_a: Any, b: Any, sums_b: Any, energy_b: Any, spread_b: Any,
-    least: Any, column: Any, score: Any,
+    least: Any, n_windows: Any, column: Any, score: Any, totals: Any,
 ) -> Any:  # fmt: skip
-    """Return the float32 mean SSIM of two images, or -inf once it can't be above `least`.
+    """Write the sums of the window scores of images side by side; false once none can be above `least`.
 
     A window scores at most 1, so the mean is at most that of the windows seen and 1 for the rest.
-    column (padded across + 6) int32, score (padded across) float32: scratch
+    a, b (height, width) uint8; totals (images) float64; column (width + 6) int32, score (width) float32:
+    scratch
     """
     height, width = a.shape
-    down, across = height + 1 - WINDOW, width + 1 - WINDOW
+    down = height + 1 - WINDOW
     column[:] = 0
     score[:] = 0
-    total = 0.0
+    totals[:] = 0
     for y in range(height):
         if y < WINDOW:
             for x in range(width):
@@ -101,7 +104,7 @@ def _fast_score(
         if y + 1 < WINDOW:
             continue
         top = y + 1 - WINDOW
-        for x in range(len(score)):
+        for x in range(width):
             means = mul32(sums_a[top, x], sums_b[top, x])
             covariance = sub32(mul32(49, _seven(column, x)), means)
             luminance = np.float32(add32(means, means)) + FLOAT_C1
@@ -109,49 +112,66 @@ def _fast_score(
             energy = energy_a[top, x] + energy_b[top, x]
             score[x] += above / (energy * (spread_a[top, x] + spread_b[top, x]))
         if top % STEP == STEP - 1 or top + 1 == down:
-            total += _drain(score)
-            if total + (down - top - 1) * across <= least * (down * across):
-                return -np.inf
-    return np.float64(np.float32(total / (down * across)))
+            rest = (down - top - 1) * (n_windows // down)
+            if _drain(score, totals) + rest <= least * n_windows:
+                return False
+    return True
 
 
 @compiled
-def _drain(score: Any) -> Any:
-    """Return the sum of whole vectors of scores, in float64 and four parts side by side; clear them."""
-    t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
-    for x in range(0, len(score), 4):
-        t0 += np.float64(score[x])
-        t1 += np.float64(score[x + 1])
-        t2 += np.float64(score[x + 2])
-        t3 += np.float64(score[x + 3])
+def _drain(score: Any, totals: Any) -> Any:
+    """Add the scores of each image to its total, in float64 and four parts side by side; clear them.
+
+    Returns the largest total.
+    """
+    stride, largest = len(score) // len(totals), -np.inf
+    for k in range(len(totals)):
+        t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
+        for x in range(k * stride, (k + 1) * stride, 4):
+            t0 += np.float64(score[x])
+            t1 += np.float64(score[x + 1])
+            t2 += np.float64(score[x + 2])
+            t3 += np.float64(score[x + 3])
+        totals[k] += (t0 + t1) + (t2 + t3)
+        largest = max(largest, totals[k])
     score[:] = 0
-    return (t0 + t1) + (t2 + t3)
+    return largest
 
 
 @compiled
 def ssim_tile(
     a: Any, sums_a: Any, energy_a: Any, spread_a: Any, b: Any, sums_b: Any, energy_b: Any, spread_b: Any,
-    i: Any, j: Any, triangle: Any, least: Any, found_i: Any, found_j: Any, score: Any,
+    side_by_side: Any, n_windows: Any, n_b: Any, i: Any, j: Any, triangle: Any, least: Any,
+    found_i: Any, found_j: Any, score: Any,
 ) -> Any:  # fmt: skip
     """Return how many pairs of a tile score above `least` in float32 (all, where it is nan).
 
-    a (n_a, height, width), b (n_b, height, width) uint8 with their `statistics`; i, j the indices of
-    the first of each; triangle: only pairs i < j; found_i, found_j int32, score float64 (n_a * n_b)
+    b (groups, height, width) uint8 holds n_b images, so many side by side; a (n_a, height, width) each
+    image as often; both with their `statistics`. i, j the indices of the first of each; triangle: only
+    pairs i < j; found_i, found_j int32, score float64 (n_a * n_b)
     """
-    across = sums_a.shape[2]
-    column, row = np.empty(across + WINDOW - 1, np.int32), np.empty(across, np.float32)
+    width = a.shape[2]
+    column, row = np.empty(width + WINDOW - 1, np.int32), np.empty(width, np.float32)
+    totals = np.empty(side_by_side, np.float64)
     n = 0
     for p in range(len(a)):
-        for q in range(max(i + p + 1 - j, 0) if triangle else 0, len(b)):
-            value = _fast_score(
-                a[p], sums_a[p], energy_a[p], spread_a[p], b[q], sums_b[q], energy_b[q], spread_b[q],
-                least, column, row,
+        first = max(i + p + 1 - j, 0) if triangle else 0
+        for group in range(first // side_by_side, len(b)):
+            kept = _fast_scores(
+                a[p], sums_a[p], energy_a[p], spread_a[p],
+                b[group], sums_b[group], energy_b[group], spread_b[group],
+                least, n_windows, column, row, totals,
             )  # fmt: skip
-            if not value <= least:
-                found_i[n] = i + p
-                found_j[n] = j + q
-                score[n] = value
-                n += 1
+            if not kept:
+                continue
+            start = group * side_by_side
+            for q in range(max(first, start), min(n_b, start + side_by_side)):
+                value = np.float64(np.float32(totals[q - start] / n_windows))
+                if not value <= least:
+                    found_i[n] = i + p
+                    found_j[n] = j + q
+                    score[n] = value
+                    n += 1
     return n
 
 
