@@ -26,7 +26,7 @@ Indices = NDArray[np.int32]
 
 TILE_BYTES = 1 << 18  # of columns: they stay in the second cache
 TILE_PIXELS = 20_000_000
-SSIM_WIDTH = 128  # pixels of images side by side: the work at the ends of a row matters little
+SSIM_WIDTH = 96  # pixels of images side by side: the work at the ends of a row matters little
 EDGES_AT_ONCE = 1 << 20
 
 

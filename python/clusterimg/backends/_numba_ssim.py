@@ -68,8 +68,8 @@ def statistics(images: Any, stride: Any, across: Any, sums: Any, energy: Any, sp
                 sums[k, top, x] = s
                 energy[k, top, x] = np.float32(power) + HALF_C1
                 spread[k, top, x] = np.float32(sub32(mul32(49, q), power)) + HALF_C2
-            for x in range(width):
-                if x % stride >= across:
+            for image in range(0, width, stride):
+                for x in range(image + across, image + stride):
                     sums[k, top, x], energy[k, top, x], spread[k, top, x] = 0, 1, np.inf
             for x in range(width):
                 column[x] = sub32(column[x], images[k, top, x])
