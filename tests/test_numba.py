@@ -221,13 +221,18 @@ def sets_of(*sizes: int) -> Ragged:
     return Ragged.from_arrays([np.zeros((n, 32), np.uint8) for n in sizes], empty=np.empty((0, 32), np.uint8))
 
 
+def words(n: int, n_words: int, dtype: Any) -> np.ndarray:
+    """Return codes or signatures of which no two are alike."""
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (n, n_words), dtype)
+
+
 RATIO = {"rule": "ratio", "max_distance": 40}
 LONG: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "hamming": (np.zeros((9, 4), np.uint64), np.zeros((90_000, 4), np.uint64), {}),
-    "signature": (np.zeros((9, 128), np.uint32), np.zeros((30_000, 128), np.uint32), {}),
+    "hamming": (words(9, 4, np.uint64), words(90_000, 4, np.uint64), {}),
+    "signature": (words(9, 128, np.uint32), words(30_000, 128, np.uint32), {}),
     "ssim": (np.zeros((2, 9, 9), np.uint8), np.zeros((40, 1000, 1000), np.uint8), {}),
-    "template": (np.zeros((2, 9, 9), np.uint8), np.zeros((200, 1000, 1000), np.uint8), {}),
-    "sliding": (pictures_of(3, 2), pictures_of(900, 500), {}),
+    "template": (np.zeros((2, 9, 9), np.uint8), np.zeros((400, 1000, 1000), np.uint8), {}),
+    "sliding": (pictures_of(3, 2), pictures_of(1200, 600), {}),
     "descriptor": (sets_of(3, 3), sets_of(60_000, 60_000), RATIO),
 }
 
@@ -250,7 +255,7 @@ def test_signals_get_in(name: str, n_threads: int) -> None:
     signal.setitimer(signal.ITIMER_REAL, 0.2)
     try:
         with pytest.raises(Pressed):
-            edges(many, threshold=2.0 if name == "ssim" else 0.999, n_threads=n_threads, **options)
+            edges(many, threshold=0.69, n_threads=n_threads, **options)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, usual)
