@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from clusterimg import _core
-from clusterimg.backends import Engine, reference, select
+from clusterimg.backends import Engine, numba, reference, select
 
 # A shell that starts us in the background has Ctrl-C ignored, and so would every process of ours.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -20,6 +20,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 THREADS = (1, 2, 5)
+NO_NUMBA = numba.why_unavailable()
 NO_REFERENCE = reference.why_unavailable()
 
 PHOTOS = (
@@ -45,10 +46,13 @@ PHOTOS = (
 
 
 def engines() -> Iterator[object]:
-    """Yield every backend, each ISA of the core on several thread counts."""
+    """Yield every backend on several thread counts, the core with each ISA."""
     for isa in _core.isas():
         for n_threads in THREADS:
             yield pytest.param(("cpp", isa, n_threads), id=f"cpp-{isa}-{n_threads}t")
+    missing = pytest.mark.skipif(NO_NUMBA is not None, reason=f"numba {NO_NUMBA}")
+    for n_threads in THREADS[:2]:
+        yield pytest.param(("numba", "", n_threads), id=f"numba-{n_threads}t", marks=missing)
     missing = pytest.mark.skipif(NO_REFERENCE is not None, reason=f"reference {NO_REFERENCE}")
     yield pytest.param(("reference", "", 1), id="reference", marks=missing)
 

@@ -18,10 +18,14 @@ import pytest
 
 import clusterimg
 from clusterimg import BackendUnavailable, UsageError, _core, backends
-from clusterimg.backends import BACKENDS, KERNELS, cpp, reference, select
+from clusterimg.backends import BACKENDS, KERNELS, cpp, numba, reference, select
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(clusterimg.__file__).parent
+
+NO_NUMBA = numba.why_unavailable()
+needs_numba = pytest.mark.skipif(NO_NUMBA is not None, reason=f"numba {NO_NUMBA}")
+NAMES = [pytest.param(name, marks=needs_numba if name == "numba" else ()) for name in BACKENDS]
 
 
 @pytest.fixture(autouse=True)
@@ -40,15 +44,15 @@ def test_auto_takes_the_first_that_can_run() -> None:
     assert not engine.report.passed_over
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_named_backend_is_the_one(name: str) -> None:
     engine = select(name, n_threads=2)
     assert engine.report.name == engine.backend.NAME == name
-    assert engine.n_threads == (2 if name == "cpp" else 1)
+    assert engine.n_threads == (1 if name == "reference" else 2)
 
 
 def test_unknown_backend_is_named_with_the_known() -> None:
-    with pytest.raises(UsageError, match="must be one of auto, cpp, reference, got 'gpu'"):
+    with pytest.raises(UsageError, match="must be one of auto, cpp, numba, reference, got 'gpu'"):
         select("gpu")
 
 
@@ -63,14 +67,20 @@ def test_environment_says_what_auto_means(monkeypatch: pytest.MonkeyPatch) -> No
         select()
 
 
+@needs_numba
 def test_backend_that_is_missing_is_passed_over_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpp, "_missing", "the compiled core can't be imported: no such file")
+    reason = "the compiled core can't be imported: no such file"
+    monkeypatch.setattr(cpp, "_missing", reason)
     engine = select()
-    assert engine.report.name == "reference"
-    assert dict(engine.report.passed_over) == {"cpp": "the compiled core can't be imported: no such file"}
+    assert engine.report.name == "numba"
+    assert dict(engine.report.passed_over) == {"cpp": reason}
     with pytest.raises(BackendUnavailable, match="no backend can run: cpp: the compiled core can't"):
         select("cpp")
-    assert backends.report() == {"cpp": cpp.why_unavailable(), "reference": None}
+    monkeypatch.setattr(numba, "why_unavailable", lambda: "needs numba")
+    engine = select()
+    assert engine.report.name == "reference"
+    assert dict(engine.report.passed_over) == {"cpp": reason, "numba": "needs numba"}
+    assert backends.report() == {"cpp": reason, "numba": "needs numba", "reference": None}
 
 
 def test_reference_names_the_libraries_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +88,7 @@ def test_reference_names_the_libraries_it_misses(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(BackendUnavailable, match=r"scikit-image.*clusterimg\[reference\]"):
         select("reference")
     monkeypatch.setattr(cpp, "_missing", "gone")
-    with pytest.raises(BackendUnavailable, match=r"cpp: gone; reference: needs"):
+    with pytest.raises(BackendUnavailable, match=r"cpp: gone; numba: needs .*; reference: needs"):
         select()
 
 
@@ -89,10 +99,10 @@ def test_missing_library_of_the_reference_names_the_extra(monkeypatch: pytest.Mo
 
 
 def test_report_names_every_backend() -> None:
-    assert backends.report() == {"cpp": None, "reference": None}
+    assert backends.report() == {"cpp": None, "numba": numba.why_unavailable(), "reference": None}
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_backend_is_a_flat_module_of_the_same_functions(name: str) -> None:
     module = select(name).backend
     assert isinstance(module, types.ModuleType)

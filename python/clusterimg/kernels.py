@@ -14,7 +14,7 @@ Edges are exact on every backend: a structured array `i <i4, j <i4, score <f8` w
 scores by its tolerance (1e-5 for ssim and template, float32 rounding for the others): decide with
 `*_edges`, never with a matrix.
 
-All functions take `n_threads` (0: all cores this process may use) and `backend` (`auto`, `cpp`,
+All functions take `n_threads` (0: all cores this process may use) and `backend` (`auto`, `cpp`, `numba`,
 `reference`), never change their inputs, and raise `UsageError` for wrong shapes or dtypes. With
 `others` they compare two sets: `i` indexes the first, `j` the second.
 """

@@ -89,7 +89,7 @@ def run(
     threads : int
         0 for all cores this process may use.
     backend : str
-        `auto`, `cpp` or `reference`.
+        `auto`, `cpp`, `numba` or `reference`.
     recursive : bool
         Whether to take the images of subfolders too.
     size, scale : (width, height), float

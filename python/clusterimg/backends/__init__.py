@@ -10,9 +10,11 @@ and may offer components without a list of the edges, for sets of any similarity
 
     <kernel>_components(values, *, threshold, n_threads=0, progress=None)           int32 labels
 
-beside `components(edges, n_images)` and `phash(grey, *, hash_size, highfreq_factor)`. Without
-`others` the pairs are `i < j` of one set; with it they are all of `values` x `others`. A module may
-have `shrink_area(grey, *, height, width)`, which returns None where it leaves it to OpenCV.
+beside `components(edges, n_images)`, `phash(grey, *, hash_size, highfreq_factor)` and
+`resolve_threads(n_threads)`. Without `others` the pairs are `i < j` of one set; with it they are all
+of `values` x `others`. A module may have `shrink_area(grey, *, height, width)`, which returns None
+where it leaves it to OpenCV. `cpp` is the compiled core, `numba` its twin for machines without one,
+`reference` the libraries that define the methods; all give the same edges.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ __all__ = ["BACKENDS", "KERNELS", "Engine", "report", "select"]
 
 KERNELS = ("ssim", "hamming", "template", "descriptor", "signature")
 
-BACKENDS = ("cpp", "reference")
+BACKENDS = ("cpp", "numba", "reference")
 """Names of all backends, the one `auto` prefers first."""
 
 Values = NDArray[Any] | Ragged
