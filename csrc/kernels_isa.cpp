@@ -7,15 +7,18 @@
 #include "kernels/phash.hpp"
 #include "kernels/signature.hpp"
 #include "kernels/ssim.hpp"
+#include "kernels/ssim_lanes.hpp"
+#include "kernels/ssim_tile.hpp"
 #include "kernels/template.hpp"
 
 namespace clusterimg::CLUSTERIMG_ISA {
 
 extern const KernelTable table;
 const KernelTable table = {
-    CLUSTERIMG_ISA_NAME, hamming_tile,  hamming_near,      signature_tile,   dot_tile,
-    add_squares,         template_span, descriptor_planes, descriptor_pair,  ssim_statistics,
-    ssim_tile,           ssim_pair,     resample_rows,     resample_columns, low_frequencies,
+    CLUSTERIMG_ISA_NAME, hamming_tile,  hamming_near,      signature_tile,  dot_tile,
+    add_squares,         template_span, descriptor_planes, descriptor_pair, ssim_pack,
+    ssim_unpack,         ssim_tile,     ssim_pair,         resample_rows,   resample_columns,
+    low_frequencies,
 };
 
 }  // namespace clusterimg::CLUSTERIMG_ISA

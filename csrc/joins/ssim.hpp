@@ -12,29 +12,46 @@
 namespace clusterimg {
 
 // How far the float32 tile may stray from the canonical score.
-// Per window, with u = 2^-24: each of the four factors comes from exact integers by at most four
-// roundings (conversion, doubling, adding a constant, adding a pair); product, product and quotient
-// add three. Where covariance and c2 cancel, the roundings are u times their size, and that size is
-// at most the denominator's. So a window strays by less than 20 u of 1. Sums of 64 windows add 64 u
-// of their mean size, at most 1; the rest is float64; the result is rounded once. 85 u < 5.1e-6.
+// Per window, with u = 2^-24: the numerator is a product of two exact integers (3 roundings), the
+// denominator one of two sums of two numbers of two roundings each (7); adding two quotients as one
+// rounds four times more. The rounded constants change the luminance part l by at most
+// 0.005 / (4 * 31225) and the other by 0.16 / (2 * 275290), since (E - P) c / (E + c)^2 <= 1/4 for
+// P >= 0 and 1/2 for P >= -E: together 6 u. So a window, at most 1, strays by less than 20 u. Sums
+// of 64 windows add 64 u of their mean size; the rest is float64; the result is rounded once. 85 u
+// < 5.1e-6.
 constexpr double ssim_tile_error = 1e-5;
+
+// Scratch whose vectors of eight never straddle a cache line.
+template <class T>
+class AlignedScratch {
+ public:
+  explicit AlignedScratch(std::size_t n) : values_(n + 64 / sizeof(T)) {}
+  T* data() {
+    const auto address = reinterpret_cast<std::uintptr_t>(values_.data());
+    return values_.data() + (64 - address % 64) % 64 / sizeof(T);
+  }
+
+ private:
+  Scratch<T> values_;
+};
 
 class SsimScorer {
  public:
   static constexpr std::size_t rows = 32;
   static constexpr std::size_t cols = ssim_lanes;
-  struct Statistics {
-    Scratch<std::int32_t> sum;
-    Scratch<float> energy, spread;
-    explicit Statistics(std::size_t n) : sum(n), energy(n), spread(n) {}
+  // Pixels, sums and factors of the windows as kernels/ssim_tile.hpp lays them out.
+  struct Images {
+    AlignedScratch<std::int32_t> pixel, sum;
+    AlignedScratch<float> factor;
+    Images(std::size_t n_pixels, std::size_t n_windows)
+        : pixel(n_pixels), sum(n_windows), factor(2 * n_windows) {}
   };
   struct State {
     Pulse pulse;
-    Statistics rows, one, lanes;
-    Scratch<std::int16_t> pixels;
-    std::vector<std::int32_t> column;
+    Images rows, lanes;
+    AlignedScratch<std::int32_t> column;
     std::vector<double> column_score;
-    float out[ssim_lanes];
+    float out[2 * ssim_lanes];
   };
 
   // `exact`: emit the canonical score of pairs above the threshold; else the float32 score of all.
@@ -44,47 +61,35 @@ class SsimScorer {
       : a_(a), b_(b), height_(height), width_(width), exact_(exact), threshold_(threshold) {}
 
   State make_state(Monitor& monitor) const {
-    const std::size_t n = windows();
     return {Pulse(monitor),
-            Statistics(rows * n),
-            Statistics(n),
-            Statistics(ssim_lanes * n),
-            Scratch<std::int16_t>(height_ * width_ * ssim_lanes),
-            std::vector<std::int32_t>(width_ * ssim_lanes),
+            Images(rows * pixels(), rows * windows()),
+            Images(ssim_lanes * pixels(), ssim_lanes * windows()),
+            AlignedScratch<std::int32_t>(2 * width_ * ssim_lanes),
             std::vector<double>(width_),
             {}};
   }
 
   void begin(State& state, Range r) const {
-    const std::size_t n = windows();
     for (std::size_t k = 0; k < r.size(); ++k) {
-      kernels().ssim_statistics(image(a_, r.begin + k), height_, width_, state.column.data(),
-                                &state.rows.sum[k * n], &state.rows.energy[k * n],
-                                &state.rows.spread[k * n]);
-      state.pulse.after(4 * n);
+      if (k % ssim_lanes == 0)
+        pack(state, a_, {r.begin + k, std::min(r.end, r.begin + k + ssim_lanes)});
+      kernels().ssim_unpack(
+          state.lanes.pixel.data(), state.lanes.sum.data(), state.lanes.factor.data(),
+          k % ssim_lanes, pixels(), windows(), state.rows.pixel.data() + k * pixels(),
+          state.rows.sum.data() + k * windows(), state.rows.factor.data() + 2 * k * windows());
+      state.pulse.after(4 * windows());
     }
   }
 
   template <class Emit>
   void scan(State& state, Range r, Range c, const Emit& emit) const {
-    pack(state, c);
-    const std::size_t n = windows();
-    for (std::size_t i = r.begin; i < r.end; ++i) {
-      const std::size_t k = (i - r.begin) * n;
-      kernels().ssim_tile(image(a_, i), &state.rows.sum[k], &state.rows.energy[k],
-                          &state.rows.spread[k], height_, width_, state.pixels.data(),
-                          state.lanes.sum.data(), state.lanes.energy.data(),
-                          state.lanes.spread.data(), state.column.data(), state.out);
-      state.pulse.after(ssim_lanes * n);
-      for (std::size_t j = c.begin; j < c.end; ++j) {
-        double score = static_cast<double>(state.out[j - c.begin]);
-        if (exact_) {
-          if (!(score > threshold_ - ssim_tile_error) || !emit.wants(i, j)) continue;
-          score = pair(state, image(a_, i), image(b_, j));
-          if (!(score > threshold_)) continue;
-        }
-        emit(i, j, score);
-      }
+    pack(state, b_, c);
+    for (std::size_t i = r.begin; i < r.end; i += 2) {
+      score_rows(state, i - r.begin, std::min<std::size_t>(i + 1, r.end - 1) - r.begin);
+      for (std::size_t k = i; k < std::min(i + 2, r.end); ++k)
+        for (std::size_t j = c.begin; j < c.end; ++j)
+          keep(state, k, j, static_cast<double>(state.out[(k - i) * ssim_lanes + j - c.begin]),
+               emit);
     }
   }
 
@@ -94,6 +99,7 @@ class SsimScorer {
   }
 
  private:
+  std::size_t pixels() const { return height_ * width_; }
   std::size_t windows() const { return (height_ - 6) * (width_ - 6); }
   const std::uint8_t* image(const std::uint8_t* images, std::size_t k) const {
     return images + k * height_ * width_;
@@ -104,27 +110,37 @@ class SsimScorer {
                                state.column_score.data());
   }
 
-  // Lays images side by side in lanes, with their statistics; lanes without an image are black.
-  void pack(State& state, Range c) const {
-    const std::size_t n = windows(), n_pixels = height_ * width_;
-    if (c.size() < ssim_lanes) {
-      std::fill_n(state.pixels.data(), n_pixels * ssim_lanes, std::int16_t{0});
-      std::fill_n(state.lanes.sum.data(), n * ssim_lanes, 0);
-      std::fill_n(state.lanes.energy.data(), n * ssim_lanes, 0.0f);
-      std::fill_n(state.lanes.spread.data(), n * ssim_lanes, 0.0f);
+  // Lays images side by side in lanes; lanes without an image are black.
+  void pack(State& state, const std::uint8_t* images, Range c) const {
+    const std::uint8_t* lanes[ssim_lanes] = {};
+    for (std::size_t k = 0; k < c.size(); ++k) lanes[k] = image(images, c.begin + k);
+    kernels().ssim_pack(lanes, height_, width_, state.column.data(), state.lanes.pixel.data(),
+                        state.lanes.sum.data(), state.lanes.factor.data());
+    state.pulse.after(8 * ssim_lanes * windows());
+  }
+
+  // Scores rows k and m of the band against the lanes.
+  void score_rows(State& state, std::size_t k, std::size_t m) const {
+    std::int32_t* pixel = state.rows.pixel.data();
+    std::int32_t* sum = state.rows.sum.data();
+    float* factor = state.rows.factor.data();
+    const std::int32_t* row_pixel[] = {pixel + k * pixels(), pixel + m * pixels()};
+    const std::int32_t* row_sum[] = {sum + k * windows(), sum + m * windows()};
+    const float* row_factor[] = {factor + 2 * k * windows(), factor + 2 * m * windows()};
+    kernels().ssim_tile(row_pixel, row_sum, row_factor, height_, width_, state.lanes.pixel.data(),
+                        state.lanes.sum.data(), state.lanes.factor.data(), state.column.data(),
+                        state.out);
+    state.pulse.after(2 * ssim_lanes * windows());
+  }
+
+  template <class Emit>
+  void keep(State& state, std::size_t i, std::size_t j, double score, const Emit& emit) const {
+    if (exact_) {
+      if (!(score > threshold_ - ssim_tile_error) || !emit.wants(i, j)) return;
+      score = pair(state, image(a_, i), image(b_, j));
+      if (!(score > threshold_)) return;
     }
-    for (std::size_t lane = 0; lane < c.size(); ++lane) {
-      const std::uint8_t* source = image(b_, c.begin + lane);
-      for (std::size_t p = 0; p < n_pixels; ++p) state.pixels[p * ssim_lanes + lane] = source[p];
-      kernels().ssim_statistics(source, height_, width_, state.column.data(), state.one.sum.data(),
-                                state.one.energy.data(), state.one.spread.data());
-      for (std::size_t w = 0; w < n; ++w) {
-        state.lanes.sum[w * ssim_lanes + lane] = state.one.sum[w];
-        state.lanes.energy[w * ssim_lanes + lane] = state.one.energy[w];
-        state.lanes.spread[w * ssim_lanes + lane] = state.one.spread[w];
-      }
-      state.pulse.after(8 * n);
-    }
+    emit(i, j, score);
   }
 
   const std::uint8_t* a_;
