@@ -259,7 +259,8 @@ void check_images(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b, py
 Join<SsimScorer> ssim_join(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b,
                            Asked asked) {
   check_images(a, b, 7);
-  return {{a.data(), b.data(), length(a, 1), length(a, 2), asked.canonical, asked.threshold},
+  return {{a.data(), length(a), b.data(), length(b), length(a, 1), length(a, 2), asked.canonical,
+           asked.threshold},
           length(a),
           length(b)};
 }

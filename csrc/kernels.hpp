@@ -60,7 +60,13 @@ struct KernelTable {
                     const std::int32_t* pixel, const std::int32_t* sum, const float* factor,
                     std::int32_t* column, float* out);
   double (*ssim_pair)(const std::uint8_t* a, const std::uint8_t* b, std::size_t height,
-                      std::size_t width, std::int32_t* column, double* column_score);
+                      std::size_t width, std::int32_t* column, double* column_score,
+                      const double* rest, double least);
+  void (*ssim_numbers)(const std::int32_t* pixel, std::size_t height, std::size_t width,
+                       std::size_t side, const float* depth, std::int32_t* taps,
+                       std::int32_t* group, std::int32_t* const* blocks);
+  float (*ssim_loss)(const std::int32_t* a, const std::int32_t* b, std::size_t n_blocks,
+                     float enough, float* each);
   void (*resample_rows)(const std::uint8_t* image, std::size_t height, std::size_t width,
                         const std::int32_t* first, const std::int16_t* high,
                         const std::int16_t* low, std::size_t n_taps, std::size_t n_out,

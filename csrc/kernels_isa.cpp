@@ -4,10 +4,11 @@
 
 #include "kernels/descriptor.hpp"
 #include "kernels/hamming.hpp"
+#include "kernels/image_lanes.hpp"
 #include "kernels/phash.hpp"
 #include "kernels/signature.hpp"
 #include "kernels/ssim.hpp"
-#include "kernels/ssim_lanes.hpp"
+#include "kernels/ssim_bound.hpp"
 #include "kernels/ssim_tile.hpp"
 #include "kernels/template.hpp"
 
@@ -15,10 +16,10 @@ namespace clusterimg::CLUSTERIMG_ISA {
 
 extern const KernelTable table;
 const KernelTable table = {
-    CLUSTERIMG_ISA_NAME, hamming_tile,  hamming_near,      signature_tile,  dot_tile,
-    add_squares,         template_span, descriptor_planes, descriptor_pair, ssim_pack,
-    ssim_unpack,         ssim_tile,     ssim_pair,         resample_rows,   resample_columns,
-    low_frequencies,
+    CLUSTERIMG_ISA_NAME, hamming_tile,     hamming_near,      signature_tile,  dot_tile,
+    add_squares,         template_span,    descriptor_planes, descriptor_pair, ssim_pack,
+    ssim_unpack,         ssim_tile,        ssim_pair,         ssim_numbers,    ssim_loss,
+    resample_rows,       resample_columns, low_frequencies,
 };
 
 }  // namespace clusterimg::CLUSTERIMG_ISA

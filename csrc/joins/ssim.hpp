@@ -1,13 +1,19 @@
-// SSIM of images of one size. A fast float32 tile finds the pairs that may be above the threshold;
-// the canonical float64 score of kernels/ssim.hpp decides and is what an edge carries.
+// SSIM of images of one size. For edges a proved bound of a few numbers a pair drops most of them
+// (kernels/ssim_bound.hpp); what is left goes to the canonical float64 score of kernels/ssim.hpp,
+// which decides and is what an edge carries. Where too many are left, a fast float32 tile first
+// finds those that may be above the threshold. A dense matrix is the tile's.
 #pragma once
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "../kernels.hpp"
 #include "../pairwise.hpp"
+#include "ssim_bound.hpp"
 
 namespace clusterimg {
 
@@ -20,20 +26,6 @@ namespace clusterimg {
 // of 64 windows add 64 u of their mean size; the rest is float64; the result is rounded once. 85 u
 // < 5.1e-6.
 constexpr double ssim_tile_error = 1e-5;
-
-// Scratch whose vectors of eight never straddle a cache line.
-template <class T>
-class AlignedScratch {
- public:
-  explicit AlignedScratch(std::size_t n) : values_(n + 64 / sizeof(T)) {}
-  T* data() {
-    const auto address = reinterpret_cast<std::uintptr_t>(values_.data());
-    return values_.data() + (64 - address % 64) % 64 / sizeof(T);
-  }
-
- private:
-  Scratch<T> values_;
-};
 
 class SsimScorer {
  public:
@@ -50,39 +42,62 @@ class SsimScorer {
     Pulse pulse;
     Images rows, lanes;
     AlignedScratch<std::int32_t> column;
-    std::vector<double> column_score;
+    std::vector<double> column_score, rest;
+    std::vector<float> losses;
+    std::vector<std::pair<std::size_t, std::size_t>> left;
+    SsimNumbers::Work work;
+    bool rows_laid;
     float out[2 * ssim_lanes];
   };
 
   // `exact`: emit the canonical score of pairs above the threshold; else the float32 score of all.
   //   a (n_a, height, width), b (n_b, height, width)
-  SsimScorer(const std::uint8_t* a, const std::uint8_t* b, std::size_t height, std::size_t width,
-             bool exact, double threshold)
-      : a_(a), b_(b), height_(height), width_(width), exact_(exact), threshold_(threshold) {}
+  SsimScorer(const std::uint8_t* a, std::size_t n_a, const std::uint8_t* b, std::size_t n_b,
+             std::size_t height, std::size_t width, bool exact, double threshold)
+      : a_(a),
+        b_(b),
+        height_(height),
+        width_(width),
+        exact_(exact),
+        threshold_(threshold),
+        groups_{height, width, width <= 32 ? 3U : 4U},
+        bounded_(exact && threshold >= 0.3 && windows() <= 65536) {
+    const double n = static_cast<double>(windows());
+    enough_ = static_cast<float>(n * (1 - threshold + ssim_loss_margin) / (1 - ssim_loss_share));
+    if (!bounded_) return;
+    numbers_a_ = std::make_shared<SsimNumbers>(a, n_a, groups_);
+    numbers_b_ = a == b ? numbers_a_ : std::make_shared<SsimNumbers>(b, n_b, groups_);
+  }
 
   State make_state(Monitor& monitor) const {
     return {Pulse(monitor),
             Images(rows * pixels(), rows * windows()),
             Images(ssim_lanes * pixels(), ssim_lanes * windows()),
-            AlignedScratch<std::int32_t>(2 * width_ * ssim_lanes),
-            std::vector<double>(width_),
+            AlignedScratch<std::int32_t>(2 * (width_ + 8) * ssim_lanes),
+            std::vector<double>(width_ + 8),
+            std::vector<double>(height_),
+            std::vector<float>(bounded_ ? groups_.blocks() * 8 : 0),
+            {},
+            SsimNumbers::Work(bounded_ ? groups_ : SsimGroups{7, 7, 1}),
+            false,
             {}};
   }
 
   void begin(State& state, Range r) const {
-    for (std::size_t k = 0; k < r.size(); ++k) {
-      if (k % ssim_lanes == 0)
-        pack(state, a_, {r.begin + k, std::min(r.end, r.begin + k + ssim_lanes)});
-      kernels().ssim_unpack(
-          state.lanes.pixel.data(), state.lanes.sum.data(), state.lanes.factor.data(),
-          k % ssim_lanes, pixels(), windows(), state.rows.pixel.data() + k * pixels(),
-          state.rows.sum.data() + k * windows(), state.rows.factor.data() + 2 * k * windows());
-      state.pulse.after(4 * windows());
-    }
+    state.rows_laid = false;
+    if (bounded_) numbers_a_->prepare(r, state.work, state.pulse);
   }
 
   template <class Emit>
   void scan(State& state, Range r, Range c, const Emit& emit) const {
+    if (bounded_) {
+      find_left(state, r, c, emit);
+      if (4 * state.left.size() <= r.size() * c.size()) {
+        for (const auto& [i, j] : state.left) keep_if_above(state, i, j, emit);
+        return;
+      }
+    }
+    if (!state.rows_laid) lay_rows(state, r);
     pack(state, b_, c);
     for (std::size_t i = r.begin; i < r.end; i += 2) {
       score_rows(state, i - r.begin, std::min<std::size_t>(i + 1, r.end - 1) - r.begin);
@@ -107,7 +122,60 @@ class SsimScorer {
   double pair(State& state, const std::uint8_t* a, const std::uint8_t* b) const {
     state.pulse.after(8 * windows());
     return kernels().ssim_pair(a, b, height_, width_, state.column.data(),
-                               state.column_score.data());
+                               state.column_score.data(), nullptr, 0.0);
+  }
+
+  // Lists the pairs of a tile that the bound leaves.
+  template <class Emit>
+  void find_left(State& state, Range r, Range c, const Emit& emit) const {
+    numbers_b_->prepare(c, state.work, state.pulse);
+    state.left.clear();
+    for (std::size_t i = r.begin; i < r.end; ++i)
+      for (std::size_t j = c.begin; j < c.end; ++j)
+        if (emit.wants(i, j) && !(loss(i, j, nullptr) > enough_)) state.left.push_back({i, j});
+    state.pulse.after(32 * r.size() * c.size() * groups_.blocks());
+  }
+
+  float loss(std::size_t i, std::size_t j, float* each) const {
+    return kernels().ssim_loss(numbers_a_->of(i), numbers_b_->of(j), groups_.blocks(), enough_,
+                               each);
+  }
+
+  // Emits a pair above the threshold; gives up where the rows of windows so far and the bound of
+  // the others say that it isn't.
+  template <class Emit>
+  void keep_if_above(State& state, std::size_t i, std::size_t j, const Emit& emit) const {
+    loss(i, j, state.losses.data());
+    const std::size_t down = groups_.windows_down(), across = groups_.windows_across();
+    double rest = 0.0;
+    for (std::size_t y = down; y > 0; --y) {
+      const std::size_t group = (y - 1) * groups_.down() / down;
+      const bool last = y == down || y * groups_.down() / down != group;
+      state.rest[y] = last ? rest : std::numeric_limits<double>::infinity();
+      rest += static_cast<double>(across) * (1 + ssim_loss_margin);
+      if (y > 1 && (y - 2) * groups_.down() / down == group) continue;
+      for (std::size_t g = 0; g < groups_.across(); ++g)
+        rest -=
+            (1 - ssim_loss_share) * static_cast<double>(state.losses[group * groups_.across() + g]);
+    }
+    state.pulse.after(16 * windows());
+    const double score = kernels().ssim_pair(
+        image(a_, i), image(b_, j), height_, width_, state.column.data(), state.column_score.data(),
+        state.rest.data(), (threshold_ - 1e-9) * static_cast<double>(windows()));
+    if (score > threshold_) emit(i, j, score);
+  }
+
+  void lay_rows(State& state, Range r) const {
+    for (std::size_t k = 0; k < r.size(); ++k) {
+      if (k % ssim_lanes == 0)
+        pack(state, a_, {r.begin + k, std::min(r.end, r.begin + k + ssim_lanes)});
+      kernels().ssim_unpack(
+          state.lanes.pixel.data(), state.lanes.sum.data(), state.lanes.factor.data(),
+          k % ssim_lanes, pixels(), windows(), state.rows.pixel.data() + k * pixels(),
+          state.rows.sum.data() + k * windows(), state.rows.factor.data() + 2 * k * windows());
+      state.pulse.after(4 * windows());
+    }
+    state.rows_laid = true;
   }
 
   // Lays images side by side in lanes; lanes without an image are black.
@@ -148,6 +216,10 @@ class SsimScorer {
   std::size_t height_, width_;
   bool exact_;
   double threshold_;
+  SsimGroups groups_;
+  bool bounded_;
+  float enough_;
+  std::shared_ptr<SsimNumbers> numbers_a_, numbers_b_;
 };
 
 }  // namespace clusterimg
