@@ -11,6 +11,9 @@ namespace clusterimg {
 // Images side by side in the lanes of the SSIM tile: one AVX2 register of int32.
 constexpr std::size_t ssim_lanes = 8;
 
+// The most rows of a tile of the SSIM bound.
+constexpr std::size_t ssim_rows = 32;
+
 // The most products of two bytes that an int32 can hold: 2^31 / 255^2 = 33025, rounded down.
 constexpr std::size_t dot_block = 32768;
 
@@ -65,8 +68,10 @@ struct KernelTable {
   void (*ssim_numbers)(const std::int32_t* pixel, std::size_t height, std::size_t width,
                        std::size_t side, const float* depth, std::int32_t* taps,
                        std::int32_t* group, std::int32_t* const* blocks);
-  float (*ssim_loss)(const std::int32_t* a, const std::int32_t* b, std::size_t n_blocks,
-                     float enough, float* each);
+  std::size_t (*ssim_left)(const std::int32_t* a, std::size_t n_a, const std::int32_t* const* b,
+                           std::size_t n_blocks, float enough, std::uint16_t* left);
+  void (*ssim_group_losses)(const std::int32_t* a, const std::int32_t* b, std::size_t n_blocks,
+                            float* each);
   void (*resample_rows)(const std::uint8_t* image, std::size_t height, std::size_t width,
                         const std::int32_t* first, const std::int16_t* high,
                         const std::int16_t* low, std::size_t n_taps, std::size_t n_out,

@@ -16,10 +16,10 @@ namespace clusterimg::CLUSTERIMG_ISA {
 
 extern const KernelTable table;
 const KernelTable table = {
-    CLUSTERIMG_ISA_NAME, hamming_tile,     hamming_near,      signature_tile,  dot_tile,
-    add_squares,         template_span,    descriptor_planes, descriptor_pair, ssim_pack,
-    ssim_unpack,         ssim_tile,        ssim_pair,         ssim_numbers,    ssim_loss,
-    resample_rows,       resample_columns, low_frequencies,
+    CLUSTERIMG_ISA_NAME, hamming_tile,  hamming_near,      signature_tile,  dot_tile,
+    add_squares,         template_span, descriptor_planes, descriptor_pair, ssim_pack,
+    ssim_unpack,         ssim_tile,     ssim_pair,         ssim_numbers,    ssim_left,
+    ssim_group_losses,   resample_rows, resample_columns,  low_frequencies,
 };
 
 }  // namespace clusterimg::CLUSTERIMG_ISA

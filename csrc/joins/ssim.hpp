@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <utility>
 #include <vector>
 
 #include "../kernels.hpp"
@@ -29,7 +28,7 @@ constexpr double ssim_tile_error = 1e-5;
 
 class SsimScorer {
  public:
-  static constexpr std::size_t rows = 32;
+  static constexpr std::size_t rows = ssim_rows;
   static constexpr std::size_t cols = ssim_lanes;
   // Pixels, sums and factors of the windows as kernels/ssim_tile.hpp lays them out.
   struct Images {
@@ -44,7 +43,8 @@ class SsimScorer {
     AlignedScratch<std::int32_t> column;
     std::vector<double> column_score, rest;
     std::vector<float> losses;
-    std::vector<std::pair<std::size_t, std::size_t>> left;
+    std::uint16_t left[ssim_rows * ssim_lanes];
+    std::size_t n_left;
     SsimNumbers::Work work;
     bool rows_laid;
     float out[2 * ssim_lanes];
@@ -78,6 +78,7 @@ class SsimScorer {
             std::vector<double>(height_),
             std::vector<float>(bounded_ ? groups_.blocks() * 8 : 0),
             {},
+            0,
             SsimNumbers::Work(bounded_ ? groups_ : SsimGroups{7, 7, 1}),
             false,
             {}};
@@ -92,8 +93,10 @@ class SsimScorer {
   void scan(State& state, Range r, Range c, const Emit& emit) const {
     if (bounded_) {
       find_left(state, r, c, emit);
-      if (4 * state.left.size() <= r.size() * c.size()) {
-        for (const auto& [i, j] : state.left) keep_if_above(state, i, j, emit);
+      if (4 * state.n_left <= r.size() * c.size()) {
+        for (std::size_t k = 0; k < state.n_left; ++k)
+          keep_if_above(state, r.begin + state.left[k] / cols, c.begin + state.left[k] % cols, c,
+                        emit);
         return;
       }
     }
@@ -129,23 +132,22 @@ class SsimScorer {
   template <class Emit>
   void find_left(State& state, Range r, Range c, const Emit& emit) const {
     numbers_b_->prepare(c, state.work, state.pulse);
-    state.left.clear();
-    for (std::size_t i = r.begin; i < r.end; ++i)
-      for (std::size_t j = c.begin; j < c.end; ++j)
-        if (emit.wants(i, j) && !(loss(i, j, nullptr) > enough_)) state.left.push_back({i, j});
+    const std::int32_t* lanes[ssim_lanes];
+    for (std::size_t k = 0; k < ssim_lanes; ++k)
+      lanes[k] = numbers_b_->of(std::min(c.begin + k, c.end - 1));
+    while (r.size() > 0 && !emit.wants(r.end - 1, c.end - 1)) --r.end;
+    state.n_left = kernels().ssim_left(numbers_a_->of(r.begin), r.size(), lanes, groups_.blocks(),
+                                       enough_, state.left);
     state.pulse.after(32 * r.size() * c.size() * groups_.blocks());
-  }
-
-  float loss(std::size_t i, std::size_t j, float* each) const {
-    return kernels().ssim_loss(numbers_a_->of(i), numbers_b_->of(j), groups_.blocks(), enough_,
-                               each);
   }
 
   // Emits a pair above the threshold; gives up where the rows of windows so far and the bound of
   // the others say that it isn't.
   template <class Emit>
-  void keep_if_above(State& state, std::size_t i, std::size_t j, const Emit& emit) const {
-    loss(i, j, state.losses.data());
+  void keep_if_above(State& state, std::size_t i, std::size_t j, Range c, const Emit& emit) const {
+    if (j >= c.end || !emit.wants(i, j)) return;
+    kernels().ssim_group_losses(numbers_a_->of(i), numbers_b_->of(j), groups_.blocks(),
+                                state.losses.data());
     const std::size_t down = groups_.windows_down(), across = groups_.windows_across();
     double rest = 0.0;
     for (std::size_t y = down; y > 0; --y) {

@@ -29,23 +29,34 @@ CLUSTERIMG_INLINE Floats as_floats(Ints v) { return __builtin_convertvector(v, F
 CLUSTERIMG_INLINE Floats as_floats(Doubles v) { return __builtin_convertvector(v, Floats); }
 CLUSTERIMG_INLINE Doubles as_doubles(Ints v) { return __builtin_convertvector(v, Doubles); }
 
-// Square roots; 0 of a negative number.
-CLUSTERIMG_INLINE Floats root_of(Floats v) {
-  for (std::size_t lane = 0; lane < ssim_lanes; ++lane)
-    v[lane] = __builtin_sqrtf(v[lane] > 0 ? v[lane] : 0.0f);
-  return v;
-}
-
-CLUSTERIMG_INLINE float sum_of(Floats v) {
-  return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
-}
-
 CLUSTERIMG_INLINE Floats greater(Floats a, Floats b) {
 #if defined(__AVX__)
   return Floats(_mm256_max_ps(__m256(a), __m256(b)));
 #else
   return a > b ? a : b;
 #endif
+}
+
+// Square roots; 0 of a negative number.
+CLUSTERIMG_INLINE Floats root_of(Floats v) {
+  v = greater(v, Floats{});
+#if defined(__AVX__)
+  return Floats(_mm256_sqrt_ps(__m256(v)));
+#else
+  for (std::size_t lane = 0; lane < ssim_lanes; ++lane) v[lane] = __builtin_sqrtf(v[lane]);
+  return v;
+#endif
+}
+
+// The sums over the lanes of four vectors.
+CLUSTERIMG_INLINE void sums_of(const Floats* v, float* out) {
+  const Floats low = __builtin_shufflevector(v[0], v[1], 0, 8, 1, 9, 4, 12, 5, 13) +
+                     __builtin_shufflevector(v[0], v[1], 2, 10, 3, 11, 6, 14, 7, 15);
+  const Floats high = __builtin_shufflevector(v[2], v[3], 0, 8, 1, 9, 4, 12, 5, 13) +
+                      __builtin_shufflevector(v[2], v[3], 2, 10, 3, 11, 6, 14, 7, 15);
+  const Floats all = __builtin_shufflevector(low, high, 0, 1, 8, 9, 4, 5, 12, 13) +
+                     __builtin_shufflevector(low, high, 2, 3, 10, 11, 6, 7, 14, 15);
+  for (std::size_t k = 0; k < 4; ++k) out[k] = all[k] + all[k + 4];
 }
 
 // The products of the low and of the high 16-bit halves of each lane, added.

@@ -45,38 +45,47 @@ struct SsimGroup {
   Floats rest, variance, energy;
 };
 
-// Sums of one row of seven pixels, at one place: p, x p, (x^2 - 4) p, p^2.
-struct SsimTaps {
-  Ints flat, slope, bend, square;
+// Seven neighbours summed with weights 1, x and x^2 - 4 for x = -3..3.
+struct SsimSums {
+  Ints flat, slope, bend;
 };
 
-CLUSTERIMG_INLINE SsimTaps ssim_taps(const Ints* p) {
-  SsimTaps t{};
-#pragma GCC unroll 7
-  for (std::int32_t k = 0; k < 7; ++k) {
-    t.flat += p[k];
-    t.slope += (k - 3) * p[k];
-    t.bend += ((k - 3) * (k - 3) - 4) * p[k];
-    t.square += p[k] * p[k];
+CLUSTERIMG_INLINE SsimSums ssim_sums(Ints a, Ints b, Ints c, Ints d, Ints e, Ints f, Ints g) {
+  const Ints outer = a + g, middle = b + f, inner = c + e;
+  const Ints rise = g - a;
+  return {outer + middle + inner + d, 3 * rise + 2 * (f - b) + (e - c),
+          5 * outer - 3 * inner - 4 * d};
+}
+
+// The sums of one row of seven pixels, and of their squares.
+struct SsimTaps {
+  SsimSums p;
+  Ints square;
+};
+
+static void ssim_row_taps(const Ints* p, std::size_t across, SsimTaps* taps) {
+  Ints square{};
+  for (std::size_t x = 0; x < 6; ++x) square += p[x] * p[x];
+  for (std::size_t x = 0; x < across; ++x) {
+    square += p[x + 6] * p[x + 6];
+    taps[x] = {ssim_sums(p[x], p[x + 1], p[x + 2], p[x + 3], p[x + 4], p[x + 5], p[x + 6]), square};
+    square -= p[x] * p[x];
   }
-  return t;
 }
 
 // Adds the window under the seven rows of taps, the top one first, to its group.
-CLUSTERIMG_INLINE void ssim_add_window(const SsimTaps* const* rows, std::size_t x,
-                                       SsimGroup* group) {
-  Ints s{}, q{}, m[5] = {};
-#pragma GCC unroll 7
-  for (std::int32_t k = 0; k < 7; ++k) {
-    const SsimTaps& t = rows[k][x];
-    s += t.flat;
-    q += t.square;
-    m[0] += t.slope;
-    m[1] += (k - 3) * t.flat;
-    m[2] += (k - 3) * t.slope;
-    m[3] += t.bend;
-    m[4] += ((k - 3) * (k - 3) - 4) * t.flat;
-  }
+CLUSTERIMG_INLINE void ssim_add_window(const SsimTaps* const* r, std::size_t x, SsimGroup* group) {
+  const SsimSums flat = ssim_sums(r[0][x].p.flat, r[1][x].p.flat, r[2][x].p.flat, r[3][x].p.flat,
+                                  r[4][x].p.flat, r[5][x].p.flat, r[6][x].p.flat);
+  const SsimSums slope =
+      ssim_sums(r[0][x].p.slope, r[1][x].p.slope, r[2][x].p.slope, r[3][x].p.slope, r[4][x].p.slope,
+                r[5][x].p.slope, r[6][x].p.slope);
+  const Ints bend = r[0][x].p.bend + r[1][x].p.bend + r[2][x].p.bend + r[3][x].p.bend +
+                    r[4][x].p.bend + r[5][x].p.bend + r[6][x].p.bend;
+  const Ints q = r[0][x].square + r[1][x].square + r[2][x].square + r[3][x].square +
+                 r[4][x].square + r[5][x].square + r[6][x].square;
+  const Ints s = flat.flat;
+  const Ints m[5] = {slope.flat, flat.slope, slope.slope, bend, flat.bend};
   constexpr double share[5] = {1.0 / 196, 1.0 / 196, 1.0 / 784, 1.0 / 588, 1.0 / 588};
   const Doubles mean = as_doubles(s) * (1.0 / 49);
   Doubles rest = as_doubles(q) - as_doubles(s) * mean;
@@ -133,7 +142,7 @@ static void ssim_numbers(const std::int32_t* pixel, std::size_t height, std::siz
   std::size_t written = 0;
   for (std::size_t y = 0; y < height; ++y) {
     const Ints* p = reinterpret_cast<const Ints*>(pixel) + y * width;
-    for (std::size_t x = 0; x < across; ++x) rows[y % 7 * across + x] = ssim_taps(p + x);
+    ssim_row_taps(p, across, rows + y % 7 * across);
     if (y < 6) continue;
     const std::size_t row = y - 6, of = row * groups_down / down;
     const SsimTaps* seven[7];
@@ -143,8 +152,8 @@ static void ssim_numbers(const std::int32_t* pixel, std::size_t height, std::siz
         groups[g] = SsimGroup{};
         groups[g].low = all_lanes(49 * 255);
       }
-    for (std::size_t x = 0; x < across; ++x)
-      ssim_add_window(seven, x, groups + x * groups_across / across);
+    for (std::size_t g = 0, x = 0; g < groups_across; ++g)
+      for (; x * groups_across < (g + 1) * across; ++x) ssim_add_window(seven, x, groups + g);
     if (row + 1 < down && (row + 1) * groups_down / down == of) continue;
     for (std::size_t g = 0; g < groups_across; ++g)
       ssim_write_group(
@@ -154,35 +163,78 @@ static void ssim_numbers(const std::int32_t* pixel, std::size_t height, std::siz
   }
 }
 
-// At least the sum of the windows' losses, but for what the roundings named above take off; stops
-// when that is more than `enough`.
-//   a, b (blocks, 8 numbers, 8 groups)
-//   each (blocks, 8)     the loss of each group; may be null
-static float ssim_loss(const std::int32_t* a, const std::int32_t* b, std::size_t n_blocks,
-                       float enough, float* each) {
-  Floats total{};
-  for (std::size_t k = 0; k < n_blocks; ++k, a += 64, b += 64) {
-    const Shorts* za = reinterpret_cast<const Shorts*>(a);
-    const Shorts* zb = reinterpret_cast<const Shorts*>(b);
-    const Floats* fa = reinterpret_cast<const Floats*>(a);
-    const Floats* fb = reinterpret_cast<const Floats*>(b);
-    Ints squares{};
+// The losses of the groups of one block.
+CLUSTERIMG_INLINE Floats ssim_block_loss(const std::int32_t* a, const std::int32_t* b) {
+  const Shorts* za = reinterpret_cast<const Shorts*>(a);
+  const Shorts* zb = reinterpret_cast<const Shorts*>(b);
+  const Floats* fa = reinterpret_cast<const Floats*>(a);
+  const Floats* fb = reinterpret_cast<const Floats*>(b);
+  Ints squares{};
 #pragma GCC unroll 3
-    for (std::size_t w = 0; w < 3; ++w) {
-      const Ints d = Ints(za[w] - zb[w]);
-      squares += multiply_halves(d, d);
-    }
-    const Floats apart = greater(fa[7] - fb[6], fb[7] - fa[6]);
-    const Floats share = greater(1.0f - apart * apart, Floats{});
-    const Floats mean = fa[4] - fb[4];
-    const Floats structure = fa[3] + fb[3], luminance = fa[5] + fb[5];
-    const Floats loss = (share * as_floats(squares) * luminance + mean * mean * structure) /
-                        (luminance * structure);
-    total += loss;
-    if (each) reinterpret_cast<LooseFloats*>(each)[k] = loss;
-    if (k % 4 == 3 && sum_of(total) > enough) break;
+  for (std::size_t w = 0; w < 3; ++w) {
+    const Ints d = Ints(za[w] - zb[w]);
+    squares += multiply_halves(d, d);
   }
-  return sum_of(total);
+  const Floats apart = greater(fa[7] - fb[6], fb[7] - fa[6]);
+  const Floats share = greater(1.0f - apart * apart, Floats{});
+  const Floats mean = fa[4] - fb[4];
+  const Floats structure = fa[3] + fb[3], luminance = fa[5] + fb[5];
+  return share * as_floats(squares) / structure + mean * mean / luminance;
+}
+
+// Adds the losses of some blocks of one image against four to `sum`.
+CLUSTERIMG_INLINE void ssim_add_losses(const std::int32_t* a, const std::int32_t* const* b,
+                                       std::size_t first, std::size_t last, float* sum) {
+  Floats total[4] = {};
+  for (std::size_t k = first; k < last; ++k)
+#pragma GCC unroll 4
+    for (std::size_t u = 0; u < 4; ++u) total[u] += ssim_block_loss(a + 64 * k, b[u] + 64 * k);
+  float more[4];
+  sums_of(total, more);
+  for (std::size_t u = 0; u < 4; ++u) sum[u] += more[u];
+}
+
+// Which pairs of up to ssim_rows images a and the eight images b are left when those are dropped
+// whose sum of losses, but for what the roundings named above take off, is more than `enough`.
+// A few blocks of all pairs come before the next blocks of any, so that they stay in the nearest
+// cache; four pairs go on until all four are dropped.
+//   a (n_a, blocks, 8 numbers, 8 groups), b (lanes) likewise
+//   left             8 * row + lane of each pair left, rising; returns how many
+static std::size_t ssim_left(const std::int32_t* a, std::size_t n_a, const std::int32_t* const* b,
+                             std::size_t n_blocks, float enough, std::uint16_t* left) {
+  constexpr std::size_t step = 4;
+  float sum[ssim_rows * ssim_lanes];
+  std::uint16_t fours[ssim_rows * 2];
+  std::size_t n_fours = 2 * n_a;
+  for (std::size_t k = 0; k < 8 * n_a; ++k) sum[k] = 0.0f;
+  for (std::size_t k = 0; k < n_fours; ++k) fours[k] = static_cast<std::uint16_t>(k);
+  for (std::size_t first = 0; first < n_blocks && n_fours > 0; first += step) {
+    const std::size_t last = first + step < n_blocks ? first + step : n_blocks;
+    std::size_t n_kept = 0;
+    for (std::size_t k = 0; k < n_fours; ++k) {
+      const std::size_t four = fours[k];
+      float* s = sum + 4 * four;
+      ssim_add_losses(a + four / 2 * n_blocks * 64, b + four % 2 * 4, first, last, s);
+      fours[n_kept] = static_cast<std::uint16_t>(four);
+      n_kept += !(s[0] > enough && s[1] > enough && s[2] > enough && s[3] > enough);
+    }
+    n_fours = n_kept;
+  }
+  std::size_t n_left = 0;
+  for (std::size_t k = 0; k < n_fours; ++k)
+    for (std::size_t pair = 4 * fours[k]; pair < 4U * fours[k] + 4; ++pair) {
+      left[n_left] = static_cast<std::uint16_t>(pair);
+      n_left += !(sum[pair] > enough);
+    }
+  return n_left;
+}
+
+// The losses of the groups of one pair.
+//   each (blocks, 8)
+static void ssim_group_losses(const std::int32_t* a, const std::int32_t* b, std::size_t n_blocks,
+                              float* each) {
+  for (std::size_t k = 0; k < n_blocks; ++k)
+    *reinterpret_cast<LooseFloats*>(each + 8 * k) = ssim_block_loss(a + 64 * k, b + 64 * k);
 }
 
 }  // namespace clusterimg::CLUSTERIMG_ISA
