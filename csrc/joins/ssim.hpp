@@ -116,6 +116,19 @@ class SsimScorer {
     return pair(state, image(a_, i), image(b_, j));
   }
 
+  // The mean loss of the windows of a pair as the bound has it before its margins, for tests.
+  // Needs a bounded join.
+  double mean_loss(State& state, std::size_t i, std::size_t j) const {
+    const std::size_t first_i = i / ssim_lanes * ssim_lanes, first_j = j / ssim_lanes * ssim_lanes;
+    numbers_a_->prepare({first_i, i + 1}, state.work, state.pulse);
+    numbers_b_->prepare({first_j, j + 1}, state.work, state.pulse);
+    kernels().ssim_group_losses(numbers_a_->of(i), numbers_b_->of(j), groups_.blocks(),
+                                state.losses.data());
+    double sum = 0.0;
+    for (const float one : state.losses) sum += static_cast<double>(one);
+    return sum / static_cast<double>(windows());
+  }
+
  private:
   std::size_t pixels() const { return height_ * width_; }
   std::size_t windows() const { return (height_ - 6) * (width_ - 6); }
