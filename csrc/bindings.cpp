@@ -281,9 +281,24 @@ void check_images(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b, py
 Join<SsimScorer> ssim_join(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b,
                            Asked asked) {
   check_images(a, b, 7);
-  return {{a.data(), b.data(), length(a, 1), length(a, 2), asked.canonical, asked.threshold},
+  return {{a.data(), length(a), b.data(), length(b), length(a, 1), length(a, 2), asked.canonical,
+           asked.threshold},
           length(a),
           length(b)};
+}
+
+// What the bound of an SSIM join finds of each pair's loss, for tests of it.
+py::array_t<double> ssim_losses(const Array<std::uint8_t>& images) {
+  check_images(images, images, 7);
+  const std::size_t n = length(images);
+  const SsimScorer scorer(images.data(), n, images.data(), n, length(images, 1), length(images, 2),
+                          true, 0.5);
+  Monitor monitor([](std::uint64_t) {});
+  SsimScorer::State state = scorer.make_state(monitor);
+  py::array_t<double> out({n, n});
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t j = 0; j < n; ++j) out.mutable_data()[i * n + j] = scorer.mean_loss(state, i, j);
+  return out;
 }
 
 Join<TemplateScorer> template_join(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b,
@@ -442,6 +457,7 @@ PYBIND11_MODULE(_core, m) {
         py::arg("depth"), py::arg("n_threads") = 0, py::arg("progress") = py::none());
   def_kernel<Array<std::uint32_t>>(m, "signature", "signatures", signature_join);
   def_kernel<Array<std::uint8_t>>(m, "ssim", "images", ssim_join);
+  m.def("ssim_losses", &ssim_losses, py::arg("images").noconvert());
   def_kernel<Array<std::uint8_t>>(m, "template", "images", template_join);
   def_kernel<ImageTuple>(m, "sliding", "images", sliding_join);
   def_kernel<DescriptorTuple, std::string, std::uint32_t>(

@@ -8,8 +8,11 @@
 
 namespace clusterimg {
 
-// Images side by side in the lanes of the SSIM tile: two AVX2 registers of int32.
-constexpr std::size_t ssim_lanes = 16;
+// Images side by side in the lanes of the SSIM tile: one AVX2 register of int32.
+constexpr std::size_t ssim_lanes = 8;
+
+// The most rows of a tile of the SSIM bound.
+constexpr std::size_t ssim_rows = 32;
 
 // The most products of two bytes that an int32 can hold: 2^31 / 255^2 = 33025, rounded down.
 constexpr std::size_t dot_block = 32768;
@@ -50,14 +53,25 @@ struct KernelTable {
   MatchCount (*descriptor_pair)(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
                                 std::size_t n_b, const std::uint8_t* planes, MatchRule rule,
                                 std::uint32_t* scratch);
-  void (*ssim_statistics)(const std::uint8_t* image, std::size_t height, std::size_t width,
-                          std::int32_t* column, std::int32_t* sum, float* energy, float* spread);
-  void (*ssim_tile)(const std::uint8_t* a, const std::int32_t* sum_a, const float* energy_a,
-                    const float* spread_a, std::size_t height, std::size_t width,
-                    const std::int16_t* b, const std::int32_t* sum_b, const float* energy_b,
-                    const float* spread_b, std::int32_t* column, float* out);
+  void (*ssim_pack)(const std::uint8_t* const* images, std::size_t height, std::size_t width,
+                    std::int32_t* column, std::int32_t* pixel, std::int32_t* sum, float* factor);
+  void (*ssim_unpack)(const std::int32_t* pixel, const std::int32_t* sum, const float* factor,
+                      std::size_t lane, std::size_t n_pixels, std::size_t n_windows,
+                      std::int32_t* row_pixel, std::int32_t* row_sum, float* row_factor);
+  void (*ssim_tile)(const std::int32_t* const* row_pixel, const std::int32_t* const* row_sum,
+                    const float* const* row_factor, std::size_t height, std::size_t width,
+                    const std::int32_t* pixel, const std::int32_t* sum, const float* factor,
+                    std::int32_t* column, float* out);
   double (*ssim_pair)(const std::uint8_t* a, const std::uint8_t* b, std::size_t height,
-                      std::size_t width, std::int32_t* column, double* column_score);
+                      std::size_t width, std::int32_t* column, double* column_score,
+                      const double* rest, double least);
+  void (*ssim_numbers)(const std::int32_t* pixel, std::size_t height, std::size_t width,
+                       std::size_t side, const float* depth, std::int32_t* taps,
+                       std::int32_t* group, std::int32_t* const* blocks);
+  std::size_t (*ssim_left)(const std::int32_t* a, std::size_t n_a, const std::int32_t* const* b,
+                           std::size_t n_blocks, float enough, std::uint16_t* left);
+  void (*ssim_group_losses)(const std::int32_t* a, const std::int32_t* b, std::size_t n_blocks,
+                            float* each);
   void (*resample_rows)(const std::uint8_t* image, std::size_t height, std::size_t width,
                         const std::int32_t* first, const std::int16_t* high,
                         const std::int16_t* low, std::size_t n_taps, std::size_t n_out,

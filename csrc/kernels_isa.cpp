@@ -5,19 +5,22 @@
 #include "kernels/area.hpp"
 #include "kernels/descriptor.hpp"
 #include "kernels/hamming.hpp"
+#include "kernels/image_lanes.hpp"
 #include "kernels/phash.hpp"
 #include "kernels/signature.hpp"
 #include "kernels/ssim.hpp"
+#include "kernels/ssim_bound.hpp"
+#include "kernels/ssim_tile.hpp"
 #include "kernels/template.hpp"
 
 namespace clusterimg::CLUSTERIMG_ISA {
 
 extern const KernelTable table;
 const KernelTable table = {
-    CLUSTERIMG_ISA_NAME, hamming_tile,  hamming_near,      signature_tile,   dot_tile,
-    add_squares,         template_span, descriptor_planes, descriptor_pair,  ssim_statistics,
-    ssim_tile,           ssim_pair,     resample_rows,     resample_columns, low_frequencies,
-    area_rows,
+    CLUSTERIMG_ISA_NAME, hamming_tile,  hamming_near,      signature_tile,  dot_tile,
+    add_squares,         template_span, descriptor_planes, descriptor_pair, ssim_pack,
+    ssim_unpack,         ssim_tile,     ssim_pair,         ssim_numbers,    ssim_left,
+    ssim_group_losses,   resample_rows, resample_columns,  low_frequencies, area_rows,
 };
 
 }  // namespace clusterimg::CLUSTERIMG_ISA

@@ -1,90 +1,113 @@
-// SSIM of images of one size. A fast float32 tile finds the pairs that may be above the threshold;
-// the canonical float64 score of kernels/ssim.hpp decides and is what an edge carries.
+// SSIM of images of one size. For edges a proved bound of a few numbers a pair drops most of them
+// (kernels/ssim_bound.hpp); what is left goes to the canonical float64 score of kernels/ssim.hpp,
+// which decides and is what an edge carries. Where too many are left, a fast float32 tile first
+// finds those that may be above the threshold. A dense matrix is the tile's.
 #pragma once
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <memory>
 #include <vector>
 
 #include "../kernels.hpp"
 #include "../pairwise.hpp"
+#include "ssim_bound.hpp"
 
 namespace clusterimg {
 
 // How far the float32 tile may stray from the canonical score.
-// Per window, with u = 2^-24: each of the four factors comes from exact integers by at most four
-// roundings (conversion, doubling, adding a constant, adding a pair); product, product and quotient
-// add three. Where covariance and c2 cancel, the roundings are u times their size, and that size is
-// at most the denominator's. So a window strays by less than 20 u of 1. Sums of 64 windows add 64 u
-// of their mean size, at most 1; the rest is float64; the result is rounded once. 85 u < 5.1e-6.
+// Per window, with u = 2^-24: the numerator is a product of two exact integers (3 roundings), the
+// denominator one of two sums of two numbers of two roundings each (7); adding two quotients as one
+// rounds four times more. The rounded constants change the luminance part l by at most
+// 0.005 / (4 * 31225) and the other by 0.16 / (2 * 275290), since (E - P) c / (E + c)^2 <= 1/4 for
+// P >= 0 and 1/2 for P >= -E: together 6 u. So a window, at most 1, strays by less than 20 u. Sums
+// of 64 windows add 64 u of their mean size; the rest is float64; the result is rounded once. 85 u
+// < 5.1e-6.
 constexpr double ssim_tile_error = 1e-5;
 
 class SsimScorer {
  public:
-  static constexpr std::size_t rows = 32;
+  static constexpr std::size_t rows = ssim_rows;
   static constexpr std::size_t cols = ssim_lanes;
-  struct Statistics {
-    Scratch<std::int32_t> sum;
-    Scratch<float> energy, spread;
-    explicit Statistics(std::size_t n) : sum(n), energy(n), spread(n) {}
+  // Pixels, sums and factors of the windows as kernels/ssim_tile.hpp lays them out.
+  struct Images {
+    AlignedScratch<std::int32_t> pixel, sum;
+    AlignedScratch<float> factor;
+    Images(std::size_t n_pixels, std::size_t n_windows)
+        : pixel(n_pixels), sum(n_windows), factor(2 * n_windows) {}
   };
   struct State {
     Pulse pulse;
-    Statistics rows, one, lanes;
-    Scratch<std::int16_t> pixels;
-    std::vector<std::int32_t> column;
-    std::vector<double> column_score;
-    float out[ssim_lanes];
+    Images rows, lanes;
+    AlignedScratch<std::int32_t> column;
+    std::vector<double> column_score, rest;
+    std::vector<float> losses;
+    std::uint16_t left[ssim_rows * ssim_lanes];
+    std::size_t n_left;
+    SsimNumbers::Work work;
+    bool rows_laid;
+    float out[2 * ssim_lanes];
   };
 
   // `exact`: emit the canonical score of pairs above the threshold; else the float32 score of all.
   //   a (n_a, height, width), b (n_b, height, width)
-  SsimScorer(const std::uint8_t* a, const std::uint8_t* b, std::size_t height, std::size_t width,
-             bool exact, double threshold)
-      : a_(a), b_(b), height_(height), width_(width), exact_(exact), threshold_(threshold) {}
+  SsimScorer(const std::uint8_t* a, std::size_t n_a, const std::uint8_t* b, std::size_t n_b,
+             std::size_t height, std::size_t width, bool exact, double threshold)
+      : a_(a),
+        b_(b),
+        height_(height),
+        width_(width),
+        exact_(exact),
+        threshold_(threshold),
+        groups_{height, width, width <= 32 ? 3U : 4U},
+        bounded_(exact && threshold >= 0.3 && windows() <= 65536) {
+    const double n = static_cast<double>(windows());
+    enough_ = static_cast<float>(n * (1 - threshold + ssim_loss_margin) / (1 - ssim_loss_share));
+    if (!bounded_) return;
+    numbers_a_ = std::make_shared<SsimNumbers>(a, n_a, groups_);
+    numbers_b_ = a == b ? numbers_a_ : std::make_shared<SsimNumbers>(b, n_b, groups_);
+  }
 
   State make_state(Monitor& monitor) const {
-    const std::size_t n = windows();
     return {Pulse(monitor),
-            Statistics(rows * n),
-            Statistics(n),
-            Statistics(ssim_lanes * n),
-            Scratch<std::int16_t>(height_ * width_ * ssim_lanes),
-            std::vector<std::int32_t>(width_ * ssim_lanes),
-            std::vector<double>(width_),
+            Images(rows * pixels(), rows * windows()),
+            Images(ssim_lanes * pixels(), ssim_lanes * windows()),
+            AlignedScratch<std::int32_t>(2 * (width_ + 8) * ssim_lanes),
+            std::vector<double>(width_ + 8),
+            std::vector<double>(height_),
+            std::vector<float>(bounded_ ? groups_.blocks() * 8 : 0),
+            {},
+            0,
+            SsimNumbers::Work(bounded_ ? groups_ : SsimGroups{7, 7, 1}),
+            false,
             {}};
   }
 
   void begin(State& state, Range r) const {
-    const std::size_t n = windows();
-    for (std::size_t k = 0; k < r.size(); ++k) {
-      kernels().ssim_statistics(image(a_, r.begin + k), height_, width_, state.column.data(),
-                                &state.rows.sum[k * n], &state.rows.energy[k * n],
-                                &state.rows.spread[k * n]);
-      state.pulse.after(4 * n);
-    }
+    state.rows_laid = false;
+    if (bounded_) numbers_a_->prepare(r, state.work, state.pulse);
   }
 
   template <class Emit>
   void scan(State& state, Range r, Range c, const Emit& emit) const {
-    pack(state, c);
-    const std::size_t n = windows();
-    for (std::size_t i = r.begin; i < r.end; ++i) {
-      const std::size_t k = (i - r.begin) * n;
-      kernels().ssim_tile(image(a_, i), &state.rows.sum[k], &state.rows.energy[k],
-                          &state.rows.spread[k], height_, width_, state.pixels.data(),
-                          state.lanes.sum.data(), state.lanes.energy.data(),
-                          state.lanes.spread.data(), state.column.data(), state.out);
-      state.pulse.after(ssim_lanes * n);
-      for (std::size_t j = c.begin; j < c.end; ++j) {
-        double score = static_cast<double>(state.out[j - c.begin]);
-        if (exact_) {
-          if (!(score > threshold_ - ssim_tile_error) || !emit.wants(i, j)) continue;
-          score = pair(state, image(a_, i), image(b_, j));
-          if (!(score > threshold_)) continue;
-        }
-        emit(i, j, score);
+    if (bounded_) {
+      find_left(state, r, c, emit);
+      if (4 * state.n_left <= r.size() * c.size()) {
+        for (std::size_t k = 0; k < state.n_left; ++k)
+          keep_if_above(state, r.begin + state.left[k] / cols, c.begin + state.left[k] % cols, c,
+                        emit);
+        return;
       }
+    }
+    if (!state.rows_laid) lay_rows(state, r);
+    pack(state, b_, c);
+    for (std::size_t i = r.begin; i < r.end; i += 2) {
+      score_rows(state, i - r.begin, std::min<std::size_t>(i + 1, r.end - 1) - r.begin);
+      for (std::size_t k = i; k < std::min(i + 2, r.end); ++k)
+        for (std::size_t j = c.begin; j < c.end; ++j)
+          keep(state, k, j, static_cast<double>(state.out[(k - i) * ssim_lanes + j - c.begin]),
+               emit);
     }
   }
 
@@ -93,7 +116,21 @@ class SsimScorer {
     return pair(state, image(a_, i), image(b_, j));
   }
 
+  // The mean loss of the windows of a pair as the bound has it before its margins, for tests.
+  // Needs a bounded join.
+  double mean_loss(State& state, std::size_t i, std::size_t j) const {
+    const std::size_t first_i = i / ssim_lanes * ssim_lanes, first_j = j / ssim_lanes * ssim_lanes;
+    numbers_a_->prepare({first_i, i + 1}, state.work, state.pulse);
+    numbers_b_->prepare({first_j, j + 1}, state.work, state.pulse);
+    kernels().ssim_group_losses(numbers_a_->of(i), numbers_b_->of(j), groups_.blocks(),
+                                state.losses.data());
+    double sum = 0.0;
+    for (const float one : state.losses) sum += static_cast<double>(one);
+    return sum / static_cast<double>(windows());
+  }
+
  private:
+  std::size_t pixels() const { return height_ * width_; }
   std::size_t windows() const { return (height_ - 6) * (width_ - 6); }
   const std::uint8_t* image(const std::uint8_t* images, std::size_t k) const {
     return images + k * height_ * width_;
@@ -101,30 +138,92 @@ class SsimScorer {
   double pair(State& state, const std::uint8_t* a, const std::uint8_t* b) const {
     state.pulse.after(8 * windows());
     return kernels().ssim_pair(a, b, height_, width_, state.column.data(),
-                               state.column_score.data());
+                               state.column_score.data(), nullptr, 0.0);
   }
 
-  // Lays images side by side in lanes, with their statistics; lanes without an image are black.
-  void pack(State& state, Range c) const {
-    const std::size_t n = windows(), n_pixels = height_ * width_;
-    if (c.size() < ssim_lanes) {
-      std::fill_n(state.pixels.data(), n_pixels * ssim_lanes, std::int16_t{0});
-      std::fill_n(state.lanes.sum.data(), n * ssim_lanes, 0);
-      std::fill_n(state.lanes.energy.data(), n * ssim_lanes, 0.0f);
-      std::fill_n(state.lanes.spread.data(), n * ssim_lanes, 0.0f);
+  // Lists the pairs of a tile that the bound leaves.
+  template <class Emit>
+  void find_left(State& state, Range r, Range c, const Emit& emit) const {
+    numbers_b_->prepare(c, state.work, state.pulse);
+    const std::int32_t* lanes[ssim_lanes];
+    for (std::size_t k = 0; k < ssim_lanes; ++k)
+      lanes[k] = numbers_b_->of(std::min(c.begin + k, c.end - 1));
+    while (r.size() > 0 && !emit.wants(r.end - 1, c.end - 1)) --r.end;
+    state.n_left = kernels().ssim_left(numbers_a_->of(r.begin), r.size(), lanes, groups_.blocks(),
+                                       enough_, state.left);
+    state.pulse.after(32 * r.size() * c.size() * groups_.blocks());
+  }
+
+  // Emits a pair above the threshold; gives up where the rows of windows so far and the bound of
+  // the others say that it isn't.
+  template <class Emit>
+  void keep_if_above(State& state, std::size_t i, std::size_t j, Range c, const Emit& emit) const {
+    if (j >= c.end || !emit.wants(i, j)) return;
+    kernels().ssim_group_losses(numbers_a_->of(i), numbers_b_->of(j), groups_.blocks(),
+                                state.losses.data());
+    const std::size_t down = groups_.windows_down(), across = groups_.windows_across();
+    double rest = 0.0;
+    for (std::size_t y = down; y > 0; --y) {
+      const std::size_t group = (y - 1) * groups_.down() / down;
+      const bool last = y == down || y * groups_.down() / down != group;
+      state.rest[y] = last ? rest : std::numeric_limits<double>::infinity();
+      rest += static_cast<double>(across) * (1 + ssim_loss_margin);
+      if (y > 1 && (y - 2) * groups_.down() / down == group) continue;
+      for (std::size_t g = 0; g < groups_.across(); ++g)
+        rest -=
+            (1 - ssim_loss_share) * static_cast<double>(state.losses[group * groups_.across() + g]);
     }
-    for (std::size_t lane = 0; lane < c.size(); ++lane) {
-      const std::uint8_t* source = image(b_, c.begin + lane);
-      for (std::size_t p = 0; p < n_pixels; ++p) state.pixels[p * ssim_lanes + lane] = source[p];
-      kernels().ssim_statistics(source, height_, width_, state.column.data(), state.one.sum.data(),
-                                state.one.energy.data(), state.one.spread.data());
-      for (std::size_t w = 0; w < n; ++w) {
-        state.lanes.sum[w * ssim_lanes + lane] = state.one.sum[w];
-        state.lanes.energy[w * ssim_lanes + lane] = state.one.energy[w];
-        state.lanes.spread[w * ssim_lanes + lane] = state.one.spread[w];
-      }
-      state.pulse.after(8 * n);
+    state.pulse.after(16 * windows());
+    const double score = kernels().ssim_pair(
+        image(a_, i), image(b_, j), height_, width_, state.column.data(), state.column_score.data(),
+        state.rest.data(), (threshold_ - 1e-9) * static_cast<double>(windows()));
+    if (score > threshold_) emit(i, j, score);
+  }
+
+  void lay_rows(State& state, Range r) const {
+    for (std::size_t k = 0; k < r.size(); ++k) {
+      if (k % ssim_lanes == 0)
+        pack(state, a_, {r.begin + k, std::min(r.end, r.begin + k + ssim_lanes)});
+      kernels().ssim_unpack(
+          state.lanes.pixel.data(), state.lanes.sum.data(), state.lanes.factor.data(),
+          k % ssim_lanes, pixels(), windows(), state.rows.pixel.data() + k * pixels(),
+          state.rows.sum.data() + k * windows(), state.rows.factor.data() + 2 * k * windows());
+      state.pulse.after(4 * windows());
     }
+    state.rows_laid = true;
+  }
+
+  // Lays images side by side in lanes; lanes without an image are black.
+  void pack(State& state, const std::uint8_t* images, Range c) const {
+    const std::uint8_t* lanes[ssim_lanes] = {};
+    for (std::size_t k = 0; k < c.size(); ++k) lanes[k] = image(images, c.begin + k);
+    kernels().ssim_pack(lanes, height_, width_, state.column.data(), state.lanes.pixel.data(),
+                        state.lanes.sum.data(), state.lanes.factor.data());
+    state.pulse.after(8 * ssim_lanes * windows());
+  }
+
+  // Scores rows k and m of the band against the lanes.
+  void score_rows(State& state, std::size_t k, std::size_t m) const {
+    std::int32_t* pixel = state.rows.pixel.data();
+    std::int32_t* sum = state.rows.sum.data();
+    float* factor = state.rows.factor.data();
+    const std::int32_t* row_pixel[] = {pixel + k * pixels(), pixel + m * pixels()};
+    const std::int32_t* row_sum[] = {sum + k * windows(), sum + m * windows()};
+    const float* row_factor[] = {factor + 2 * k * windows(), factor + 2 * m * windows()};
+    kernels().ssim_tile(row_pixel, row_sum, row_factor, height_, width_, state.lanes.pixel.data(),
+                        state.lanes.sum.data(), state.lanes.factor.data(), state.column.data(),
+                        state.out);
+    state.pulse.after(2 * ssim_lanes * windows());
+  }
+
+  template <class Emit>
+  void keep(State& state, std::size_t i, std::size_t j, double score, const Emit& emit) const {
+    if (exact_) {
+      if (!(score > threshold_ - ssim_tile_error) || !emit.wants(i, j)) return;
+      score = pair(state, image(a_, i), image(b_, j));
+      if (!(score > threshold_)) return;
+    }
+    emit(i, j, score);
   }
 
   const std::uint8_t* a_;
@@ -132,6 +231,10 @@ class SsimScorer {
   std::size_t height_, width_;
   bool exact_;
   double threshold_;
+  SsimGroups groups_;
+  bool bounded_;
+  float enough_;
+  std::shared_ptr<SsimNumbers> numbers_a_, numbers_b_;
 };
 
 }  // namespace clusterimg

@@ -10,8 +10,7 @@
 // The largest of them, N Saa, is 49 * 49 * 255^2 = 156125025.
 //
 // ssim_pair is the canonical score, which alone decides at a threshold: float64, one order of
-// operations. ssim_tile is a fast float32 score for many pairs; it stays within
-// ssim_tile_error (joins/ssim.hpp) of the canonical one.
+// operations. kernels/ssim_tile.hpp has a fast float32 score for many pairs.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -23,160 +22,91 @@ constexpr std::int32_t ssim_area = 49;
 constexpr double ssim_c1 = (0.01 * 255) * (0.01 * 255) * (49 * 49);
 constexpr double ssim_c2 = (0.03 * 255) * (0.03 * 255) * (49 * 48);
 
-// Window statistics of one image, windows in row-major order.
-//   image (height, width), at least 7 x 7
-//   column (2, width)           scratch
-//   sum (windows)               Sa
-//   energy (windows)            Sa^2 + c1 / 2
-//   spread (windows)            N Saa - Sa^2 + c2 / 2
-static void ssim_statistics(const std::uint8_t* image, std::size_t height, std::size_t width,
-                            std::int32_t* column, std::int32_t* sum, float* energy, float* spread) {
-  std::int32_t* column_sum = column;
-  std::int32_t* column_square = column + width;
-  for (std::size_t x = 0; x < 2 * width; ++x) column[x] = 0;
-  std::size_t window = 0;
-  for (std::size_t y = 0; y < height; ++y) {
-    const std::uint8_t* entering = image + y * width;
-    for (std::size_t x = 0; x < width; ++x) {
-      column_sum[x] += entering[x];
-      column_square[x] += entering[x] * entering[x];
-    }
-    if (y + 1 < ssim_window) continue;
-    std::int32_t s = 0, q = 0;
-    for (std::size_t x = 0; x < width; ++x) {
-      s += column_sum[x];
-      q += column_square[x];
-      if (x + 1 < ssim_window) continue;
-      sum[window] = s;
-      energy[window] = static_cast<float>(s * s) + static_cast<float>(ssim_c1 / 2);
-      spread[window] = static_cast<float>(ssim_area * q - s * s) + static_cast<float>(ssim_c2 / 2);
-      ++window;
-      s -= column_sum[x + 1 - ssim_window];
-      q -= column_square[x + 1 - ssim_window];
-    }
-    const std::uint8_t* leaving = image + (y + 1 - ssim_window) * width;
-    for (std::size_t x = 0; x < width; ++x) {
-      column_sum[x] -= leaving[x];
-      column_square[x] -= leaving[x] * leaving[x];
-    }
+// Lets a row of pixels of both images into the column sums.
+//   packed, square, product (width)     sums of a + 2^16 b, a^2 + b^2, 2 a b
+static void ssim_enter_rows(const std::uint8_t* __restrict a, const std::uint8_t* __restrict b,
+                            std::size_t width, std::int32_t* __restrict packed,
+                            std::int32_t* __restrict square, std::int32_t* __restrict product) {
+  for (std::size_t x = 0; x < width; ++x) {
+    packed[x] += a[x] + b[x] * 65536;
+    square[x] += a[x] * a[x] + b[x] * b[x];
+    product[x] += 2 * a[x] * b[x];
   }
 }
 
-// Mean SSIM of one image a against ssim_lanes images b, lane by lane.
-//   a (height, width); sum_a, energy_a, spread_a (windows)
-//   b (height, width, lanes); sum_b, energy_b, spread_b (windows, lanes)
-//   column (width, lanes)       scratch
-//   out (lanes)
-static void ssim_tile(const std::uint8_t* __restrict__ a, const std::int32_t* __restrict__ sum_a,
-                      const float* __restrict__ energy_a, const float* __restrict__ spread_a,
-                      std::size_t height, std::size_t width, const std::int16_t* __restrict__ b,
-                      const std::int32_t* __restrict__ sum_b, const float* __restrict__ energy_b,
-                      const float* __restrict__ spread_b, std::int32_t* __restrict__ column,
-                      float* __restrict__ out) {
-  constexpr std::size_t L = ssim_lanes;
-  const std::size_t across = width + 1 - ssim_window;
-  const std::size_t down = height + 1 - ssim_window;
-  double total[L] = {};
-  for (std::size_t k = 0; k < width * L; ++k) column[k] = 0;
-  for (std::size_t y = 0; y < height; ++y) {
-    const std::uint8_t* a_in = a + y * width;
-    const std::int16_t* b_in = b + y * width * L;
-    if (y < ssim_window) {
-      for (std::size_t x = 0; x < width; ++x)
-        for (std::size_t l = 0; l < L; ++l) column[x * L + l] += a_in[x] * b_in[x * L + l];
-    } else {
-      const std::uint8_t* a_out = a_in - ssim_window * width;
-      const std::int16_t* b_out = b_in - ssim_window * width * L;
-      for (std::size_t x = 0; x < width; ++x)
-        for (std::size_t l = 0; l < L; ++l)
-          column[x * L + l] += a_in[x] * b_in[x * L + l] - a_out[x] * b_out[x * L + l];
-    }
-    if (y + 1 < ssim_window) continue;
-    std::int32_t product[L] = {};
-    for (std::size_t x = 0; x + 1 < ssim_window; ++x)
-      for (std::size_t l = 0; l < L; ++l) product[l] += column[x * L + l];
-    float row[L] = {};
-    const std::size_t first = (y + 1 - ssim_window) * across;
-    for (std::size_t x = 0; x < across; ++x) {
-      const std::size_t window = first + x;
-      const std::int32_t sa = sum_a[window];
-      const float ea = energy_a[window];
-      const float va = spread_a[window];
-      const std::int32_t* sb = sum_b + window * L;
-      const float* eb = energy_b + window * L;
-      const float* vb = spread_b + window * L;
-      const std::int32_t* entering = column + (x + ssim_window - 1) * L;
-      const std::int32_t* leaving = column + x * L;
-      for (std::size_t l = 0; l < L; ++l) {
-        product[l] += entering[l];
-        const std::int32_t means = sa * sb[l];
-        const std::int32_t covariance = ssim_area * product[l] - means;
-        const float above = (2.0f * static_cast<float>(means) + static_cast<float>(ssim_c1)) *
-                            (2.0f * static_cast<float>(covariance) + static_cast<float>(ssim_c2));
-        const float below = (ea + eb[l]) * (va + vb[l]);
-        row[l] += above / below;
-        product[l] -= leaving[l];
-      }
-      if (x % 64 == 63 || x + 1 == across)  // short float32 sums keep the error bound
-        for (std::size_t l = 0; l < L; ++l) {
-          total[l] += static_cast<double>(row[l]);
-          row[l] = 0.0f;
-        }
-    }
+// The same, and takes the row seven above out.
+static void ssim_exchange_rows(const std::uint8_t* __restrict a, const std::uint8_t* __restrict b,
+                               const std::uint8_t* __restrict old_a,
+                               const std::uint8_t* __restrict old_b, std::size_t width,
+                               std::int32_t* __restrict packed, std::int32_t* __restrict square,
+                               std::int32_t* __restrict product) {
+  for (std::size_t x = 0; x < width; ++x) {
+    packed[x] += (a[x] - old_a[x]) + (b[x] - old_b[x]) * 65536;
+    square[x] += (a[x] * a[x] + b[x] * b[x]) - (old_a[x] * old_a[x] + old_b[x] * old_b[x]);
+    product[x] += 2 * (a[x] * b[x] - old_a[x] * old_b[x]);
   }
-  for (std::size_t l = 0; l < L; ++l)
-    out[l] = static_cast<float>(total[l] / static_cast<double>(across * down));
+}
+
+CLUSTERIMG_INLINE Ints ssim_sum_of_seven(const std::int32_t* column) {
+  Ints sum = *reinterpret_cast<const LooseInts*>(column);
+#pragma GCC unroll 6
+  for (std::size_t k = 1; k < ssim_window; ++k)
+    sum += *reinterpret_cast<const LooseInts*>(column + k);
+  return sum;
+}
+
+// Adds the scores of a row of windows, eight at a time; what is beyond the last window is of no
+// use.
+//   column (3, stride)     as ssim_enter_rows
+static void ssim_score_row(const std::int32_t* column, std::size_t stride, std::size_t across,
+                           double* score) {
+  for (std::size_t x = 0; x < across; x += 8) {
+    const Ints sums = ssim_sum_of_seven(column + x);
+    const Ints swapped = (sums << 16) | (sums >> 16);
+    const Ints squared_means = multiply_halves(sums, sums);
+    const Ints means = multiply_halves(sums, swapped);
+    const Ints spread = ssim_area * ssim_sum_of_seven(column + stride + x) - squared_means;
+    const Ints covariance = ssim_area * ssim_sum_of_seven(column + 2 * stride + x) - means;
+    const Doubles above = (as_doubles(means) + ssim_c1) * (as_doubles(covariance) + ssim_c2);
+    const Doubles below = (as_doubles(squared_means) + ssim_c1) * (as_doubles(spread) + ssim_c2);
+    LooseDoubles* out = reinterpret_cast<LooseDoubles*>(score + x);
+    *out += above / below;
+  }
 }
 
 // The canonical mean SSIM of one pair.
-//   column (5, width), column_score (width)    scratch
+//   column (3, width + 8)        scratch
+//   column_score (width + 8)     scratch
+//   rest (down + 1), least       if not null: -inf as soon as the windows of the rows so far and at
+//                                most rest[rows so far] of the others sum to no more than `least`
 // Window scores are added down each column of windows first, then along the row of column sums.
+//
+// The columns hold sums of a + 2^16 b, of a^2 + b^2 and of 2 a b; a window's sums of the first are
+// Sa and Sb in two halves of an int32, and one multiply-add makes Sa^2 + Sb^2, another 2 Sa Sb. All
+// that is rounded is the four sums with c1 and c2, the products, the quotient and what is added.
 static double ssim_pair(const std::uint8_t* a, const std::uint8_t* b, std::size_t height,
-                        std::size_t width, std::int32_t* column, double* column_score) {
+                        std::size_t width, std::int32_t* column, double* column_score,
+                        const double* rest, double least) {
   const std::size_t across = width + 1 - ssim_window;
   const std::size_t down = height + 1 - ssim_window;
-  std::int32_t* ca = column;
-  std::int32_t* cb = ca + width;
-  std::int32_t* caa = cb + width;
-  std::int32_t* cbb = caa + width;
-  std::int32_t* cab = cbb + width;
-  for (std::size_t k = 0; k < 5 * width; ++k) column[k] = 0;
-  for (std::size_t x = 0; x < width; ++x) column_score[x] = 0.0;
+  const std::size_t stride = width + 8;
+  for (std::size_t k = 0; k < 3 * stride; ++k) column[k] = 0;
+  for (std::size_t x = 0; x < stride; ++x) column_score[x] = 0.0;
   for (std::size_t y = 0; y < height; ++y) {
-    const std::uint8_t* pa = a + y * width;
-    const std::uint8_t* pb = b + y * width;
-    for (std::size_t x = 0; x < width; ++x) {
-      ca[x] += pa[x];
-      cb[x] += pb[x];
-      caa[x] += pa[x] * pa[x];
-      cbb[x] += pb[x] * pb[x];
-      cab[x] += pa[x] * pb[x];
-    }
+    const std::size_t entering = y * width, leaving = entering - ssim_window * width;
+    if (y < ssim_window)
+      ssim_enter_rows(a + entering, b + entering, width, column, column + stride,
+                      column + 2 * stride);
+    else
+      ssim_exchange_rows(a + entering, b + entering, a + leaving, b + leaving, width, column,
+                         column + stride, column + 2 * stride);
     if (y + 1 < ssim_window) continue;
-    for (std::size_t x = 0; x < across; ++x) {
-      std::int32_t sa = 0, sb = 0, saa = 0, sbb = 0, sab = 0;
-      for (std::size_t u = x; u < x + ssim_window; ++u) {
-        sa += ca[u];
-        sb += cb[u];
-        saa += caa[u];
-        sbb += cbb[u];
-        sab += cab[u];
-      }
-      const double above =
-          (2.0 * (sa * sb) + ssim_c1) * (2.0 * (ssim_area * sab - sa * sb) + ssim_c2);
-      const double below = ((sa * sa + sb * sb) + ssim_c1) *
-                           (((ssim_area * saa - sa * sa) + (ssim_area * sbb - sb * sb)) + ssim_c2);
-      column_score[x] += above / below;
-    }
-    const std::uint8_t* oa = pa - (ssim_window - 1) * width;
-    const std::uint8_t* ob = pb - (ssim_window - 1) * width;
-    for (std::size_t x = 0; x < width; ++x) {
-      ca[x] -= oa[x];
-      cb[x] -= ob[x];
-      caa[x] -= oa[x] * oa[x];
-      cbb[x] -= ob[x] * ob[x];
-      cab[x] -= oa[x] * ob[x];
-    }
+    ssim_score_row(column, stride, across, column_score);
+    const std::size_t rows = y + 2 - ssim_window;
+    if (!rest || rest[rows] > static_cast<double>(across * (down - rows))) continue;
+    double so_far = 0.0;
+    for (std::size_t x = 0; x < across; ++x) so_far += column_score[x];
+    if (so_far + rest[rows] <= least) return -__builtin_inf();
   }
   double total = 0.0;
   for (std::size_t x = 0; x < across; ++x) total += column_score[x];
