@@ -18,6 +18,7 @@
 #include "joins/counts.hpp"
 #include "joins/descriptor.hpp"
 #include "joins/hamming_index.hpp"
+#include "joins/sliding.hpp"
 #include "joins/ssim.hpp"
 #include "joins/template.hpp"
 #include "kernels.hpp"

@@ -14,6 +14,11 @@ constexpr std::size_t ssim_lanes = 16;
 // The most products of two bytes that an int32 can hold: 2^31 / 255^2 = 33025, rounded down.
 constexpr std::size_t dot_block = 32768;
 
+// Pixels of an image that the tile of dot products takes at once: what a row of them, twice as wide
+// for every pixel, needs of the first cache. A sum of products of pairs, at most 510^2 for two
+// pixels, stays far below 2^31.
+constexpr std::size_t dot_piece = 1024;
+
 // What makes a cross-checked match of descriptors good; kernels/descriptor.hpp has the rules.
 struct MatchRule {
   enum Kind : std::uint32_t { absolute, relative, ratio } kind;
@@ -39,8 +44,14 @@ struct KernelTable {
                               std::size_t n, std::uint32_t radius, std::uint32_t* out);
   void (*signature_tile)(const std::uint32_t* a, std::size_t n_a, const std::uint32_t* b,
                          std::size_t n_b, std::size_t n_slots, std::uint32_t* out);
+  void (*spread_greys)(const std::uint8_t* greys, std::size_t n, std::int16_t* out, double* energy,
+                       double* pairs);
   void (*dot_tile)(const std::int16_t* a, std::size_t n_a, const std::int16_t* b, std::size_t n_b,
-                   std::size_t stride, std::size_t n_pixels, std::int64_t* out);
+                   std::size_t stride, std::size_t n, double* out, std::size_t n_out);
+  void (*template_row)(double energy, double pairs, const double* energies, const double* all_pairs,
+                       const double* dots, std::size_t n, double* out);
+  double (*grey_dot)(const std::uint8_t* a, std::size_t stride_a, const std::uint8_t* b,
+                     std::size_t stride_b, std::size_t height, std::size_t width);
   void (*add_squares)(const std::uint8_t* row, std::size_t n, std::int32_t sign, std::int64_t* out);
   double (*template_span)(const std::uint8_t* image, std::size_t stride, std::size_t n,
                           const std::uint8_t* templ, std::size_t templ_height,
