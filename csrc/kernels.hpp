@@ -52,11 +52,20 @@ struct KernelTable {
                        const double* dots, std::size_t n, double* out);
   double (*grey_dot)(const std::uint8_t* a, std::size_t stride_a, const std::uint8_t* b,
                      std::size_t stride_b, std::size_t height, std::size_t width);
-  void (*add_squares)(const std::uint8_t* row, std::size_t n, std::int32_t sign, std::int64_t* out);
-  double (*template_span)(const std::uint8_t* image, std::size_t stride, std::size_t n,
-                          const std::uint8_t* templ, std::size_t templ_height,
-                          std::size_t templ_width, std::int64_t templ_energy,
-                          const std::int64_t* energy);
+  void (*widen_greys)(const std::uint8_t* greys, std::size_t n, std::int16_t* out);
+  void (*quad_sums)(const std::int16_t* rows, std::size_t stride, std::size_t n,
+                    std::int16_t* column, float* out);
+  void (*double_sums)(const float* above, const float* below, std::size_t k, std::size_t n,
+                      float* out);
+  void (*square_corners)(const std::uint8_t* greys, std::size_t n, const double* above,
+                         double* out);
+  void (*inverse_norms)(const double* top, const double* bottom, std::size_t width, std::size_t n,
+                        double templ_energy, float* out);
+  void (*square_bounds)(const float* image, std::size_t stride, const float* templ,
+                        std::size_t templ_stride, std::size_t k, std::size_t m, std::size_t n,
+                        const float* inverse, float* out);
+  void (*patch_dots)(const std::int16_t* image, std::size_t stride, const std::int16_t* templ,
+                     std::size_t templ_stride, std::size_t height, std::size_t width, double* out);
   void (*descriptor_planes)(const std::uint64_t* b, std::size_t n_b, std::uint8_t* planes);
   MatchCount (*descriptor_pair)(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
                                 std::size_t n_b, const std::uint8_t* planes, MatchRule rule,

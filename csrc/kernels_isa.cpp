@@ -7,6 +7,7 @@
 #include "kernels/int16.hpp"
 #include "kernels/phash.hpp"
 #include "kernels/signature.hpp"
+#include "kernels/sliding.hpp"
 #include "kernels/ssim.hpp"
 #include "kernels/template.hpp"
 
@@ -14,11 +15,12 @@ namespace clusterimg::CLUSTERIMG_ISA {
 
 extern const KernelTable table;
 const KernelTable table = {
-    CLUSTERIMG_ISA_NAME, hamming_tile,    hamming_near,      signature_tile,
-    spread_greys,        dot_tile,        template_row,      grey_dot,
-    add_squares,         template_span,   descriptor_planes, descriptor_pair,
-    ssim_statistics,     ssim_tile,       ssim_pair,         resample_rows,
-    resample_columns,    low_frequencies,
+    CLUSTERIMG_ISA_NAME, hamming_tile,     hamming_near,    signature_tile,
+    spread_greys,        dot_tile,         template_row,    grey_dot,
+    widen_greys,         quad_sums,        double_sums,     square_corners,
+    inverse_norms,       square_bounds,    patch_dots,      descriptor_planes,
+    descriptor_pair,     ssim_statistics,  ssim_tile,       ssim_pair,
+    resample_rows,       resample_columns, low_frequencies,
 };
 
 }  // namespace clusterimg::CLUSTERIMG_ISA

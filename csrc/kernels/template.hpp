@@ -18,12 +18,6 @@
 
 namespace clusterimg::CLUSTERIMG_ISA {
 
-static double template_error(double distance, double norm) {
-  if (norm == 0.0) return distance == 0.0 ? 0.0 : 1.0;
-  const double error = distance / norm;
-  return error < 1.0 ? error : 1.0;
-}
-
 // Sets apart the even and the odd pixels of 32, with their sum of squares and that of their pairs.
 static inline void spread_32(const std::uint8_t* greys, std::int16_t* out, std::int32_t* squares,
                              std::int32_t* pairs) {
@@ -140,46 +134,6 @@ static double grey_dot(const std::uint8_t* a, std::size_t stride_a, const std::u
       dot += part;
     }
   return static_cast<double>(dot);
-}
-
-// Adds the squares of a row of greys, or takes them away.
-//   row, out (n); sign 1 or -1
-static void add_squares(const std::uint8_t* row, std::size_t n, std::int32_t sign,
-                        std::int64_t* out) {
-  for (std::size_t x = 0; x < n; ++x) out[x] += sign * row[x] * row[x];
-}
-
-// The least error of a template at n positions side by side in an image.
-//   image (templ_height, n + templ_width - 1), rows `stride` apart
-//   templ (templ_height, templ_width), templ_energy its sum of squares
-//   energy (n + templ_width - 1)       sums of squares of the image's columns
-static double template_span(const std::uint8_t* image, std::size_t stride, std::size_t n,
-                            const std::uint8_t* templ, std::size_t templ_height,
-                            std::size_t templ_width, std::int64_t templ_energy,
-                            const std::int64_t* energy) {
-  std::int64_t patch_energy = 0;
-  for (std::size_t x = 0; x + 1 < templ_width; ++x) patch_energy += energy[x];
-  double least = 1.0;
-  for (std::size_t x = 0; x < n; ++x) {
-    patch_energy += energy[x + templ_width - 1];
-    std::int64_t dot = 0;
-    for (std::size_t v = 0; v < templ_height; ++v) {
-      const std::uint8_t* p = image + v * stride + x;
-      const std::uint8_t* t = templ + v * templ_width;
-      for (std::size_t start = 0; start < templ_width; start += dot_block) {
-        const std::size_t stop = start + dot_block < templ_width ? start + dot_block : templ_width;
-        std::int32_t part = 0;
-        for (std::size_t u = start; u < stop; ++u) part += p[u] * t[u];
-        dot += part;
-      }
-    }
-    const double error = template_error(
-        static_cast<double>(templ_energy + patch_energy - 2 * dot),
-        __builtin_sqrt(static_cast<double>(templ_energy) * static_cast<double>(patch_energy)));
-    if (error < least) least = error;
-    patch_energy -= energy[x];
-  }
-  return least;
 }
 
 }  // namespace clusterimg::CLUSTERIMG_ISA
