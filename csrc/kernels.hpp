@@ -31,6 +31,14 @@ constexpr std::size_t descriptor_scratch_words(std::size_t n) {
   return 4 * n + (n + 31) / 32 * 32 + 16;
 }
 
+// What a template has to do with all patches of an image; kernels/spectrum.hpp.
+struct Against {
+  double energy, sum;       // of the template: its pixels' sums
+  double mean, templ_mean;  // that were taken from the image's pixels and the template's
+  double area;              // of the template
+  double share, margin;     // what turns transforms into sums of products, and how far off they are
+};
+
 struct MatchCount {
   std::uint32_t good;
   std::uint32_t matches;
@@ -57,8 +65,8 @@ struct KernelTable {
                     std::int16_t* column, float* out);
   void (*double_sums)(const float* above, const float* below, std::size_t k, std::size_t n,
                       float* out);
-  void (*square_corners)(const std::uint8_t* greys, std::size_t n, const double* above,
-                         double* out);
+  void (*corner_sums)(const std::uint8_t* greys, std::size_t n, const double* sums_above,
+                      const double* squares_above, double* sums, double* squares);
   void (*inverse_norms)(const double* top, const double* bottom, std::size_t width, std::size_t n,
                         double templ_energy, float* out);
   void (*square_bounds)(const float* image, std::size_t stride, const float* templ,
@@ -66,6 +74,19 @@ struct KernelTable {
                         const float* inverse, float* out);
   void (*patch_dots)(const std::int16_t* image, std::size_t stride, const std::int16_t* templ,
                      std::size_t templ_stride, std::size_t height, std::size_t width, double* out);
+  void (*fourier_columns)(float* in, std::size_t n, const float* turns, float* scratch,
+                          std::size_t n_out, float* out, std::size_t apart);
+  float (*conjugate_products)(const float* a, const float* b, std::size_t n, float* out);
+  void (*pack_rows)(const float* first, const float* second, std::size_t apart, std::size_t n,
+                    float* out);
+  void (*unpack_rows)(const float* packed, std::size_t n, std::size_t group_apart, float* first,
+                      float* second);
+  void (*stand_rows)(const std::uint8_t* greys, std::size_t n_rows, std::size_t width,
+                     std::int32_t mean, std::size_t n, float* out);
+  void (*product_bounds)(const float* products, const double* square_top,
+                         const double* square_bottom, const double* sum_top,
+                         const double* sum_bottom, std::size_t width, std::size_t n,
+                         const Against& t, const float* inverse, float* out);
   void (*descriptor_planes)(const std::uint64_t* b, std::size_t n_b, std::uint8_t* planes);
   MatchCount (*descriptor_pair)(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
                                 std::size_t n_b, const std::uint8_t* planes, MatchRule rule,

@@ -8,6 +8,7 @@
 #include "kernels/phash.hpp"
 #include "kernels/signature.hpp"
 #include "kernels/sliding.hpp"
+#include "kernels/spectrum.hpp"
 #include "kernels/ssim.hpp"
 #include "kernels/template.hpp"
 
@@ -15,12 +16,14 @@ namespace clusterimg::CLUSTERIMG_ISA {
 
 extern const KernelTable table;
 const KernelTable table = {
-    CLUSTERIMG_ISA_NAME, hamming_tile,     hamming_near,    signature_tile,
-    spread_greys,        dot_tile,         template_row,    grey_dot,
-    widen_greys,         quad_sums,        double_sums,     square_corners,
-    inverse_norms,       square_bounds,    patch_dots,      descriptor_planes,
-    descriptor_pair,     ssim_statistics,  ssim_tile,       ssim_pair,
-    resample_rows,       resample_columns, low_frequencies,
+    CLUSTERIMG_ISA_NAME, hamming_tile,      hamming_near,    signature_tile,
+    spread_greys,        dot_tile,          template_row,    grey_dot,
+    widen_greys,         quad_sums,         double_sums,     corner_sums,
+    inverse_norms,       square_bounds,     patch_dots,      fourier_columns,
+    conjugate_products,  pack_rows,         unpack_rows,     stand_rows,
+    product_bounds,      descriptor_planes, descriptor_pair, ssim_statistics,
+    ssim_tile,           ssim_pair,         resample_rows,   resample_columns,
+    low_frequencies,
 };
 
 }  // namespace clusterimg::CLUSTERIMG_ISA

@@ -6,102 +6,40 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <utility>
+#include <limits>
 #include <vector>
 
 #include "../kernels.hpp"
 #include "../pairwise.hpp"
+#include "pyramid.hpp"
 
 namespace clusterimg {
 
-// Images of any sizes, one after another.
-struct RaggedImages {
-  const std::uint8_t* pixels;
-  const std::int64_t* offsets;  // (n + 1)
-  const std::int32_t* shapes;   // (n, 2) height, width
-  std::size_t n;
-
-  const std::uint8_t* image(std::size_t k) const { return pixels + offsets[k]; }
-  std::size_t height(std::size_t k) const { return static_cast<std::size_t>(shapes[2 * k]); }
-  std::size_t width(std::size_t k) const { return static_cast<std::size_t>(shapes[2 * k + 1]); }
-};
-
-// An image with the sums that kernels/sliding.hpp needs of it, in memory that is used again.
-class Pyramid {
- public:
-  static constexpr std::size_t sides[] = {4, 8, 16};  // of the squares of each level
-  std::size_t height = 0, width = 0, stride = 0;
-  double energy = 0;
-
-  const std::int16_t* greys() const { return greys_.data(); }
-  const float* level(std::size_t at) const { return levels_[at].data(); }
-  const double* corners() const { return corners_.data(); }
-
-  // Takes another image, or keeps the one it has.
-  void take(const RaggedImages& images, std::size_t k, Pulse& pulse) {
-    if (source_ == images.image(k) && height == images.height(k) && width == images.width(k))
-      return;
-    source_ = images.image(k);
-    height = images.height(k);
-    width = images.width(k);
-    stride = (width + 63) / 16 * 16;
-    n_levels_ = 0;
-    grow(greys_, height * stride);
-    grow(corners_, (height + 1) * (width + 1));
-    std::fill_n(corners_.begin(), width + 1, 0.0);
-    for (std::size_t y = 0; y < height; ++y) {
-      std::int16_t* row = &greys_[y * stride];
-      double* corner = &corners_[y * (width + 1)];
-      kernels().widen_greys(source_ + y * width, width, row);
-      std::fill_n(row + width, stride - width, std::int16_t{0});
-      kernels().square_corners(source_ + y * width, width, corner, corner + width + 1);
-      pulse.after(2 * width);
-    }
-    energy = corners_[(height + 1) * (width + 1) - 1];
-  }
-
-  // Adds the sums of the first n levels; no side of a square may be longer than the image's.
-  void build(std::size_t n, Pulse& pulse) {
-    for (; n_levels_ < n; ++n_levels_) {
-      const std::size_t side = sides[n_levels_];
-      grow(levels_[n_levels_], (height - side + 1) * stride);
-      for (std::size_t y = 0; y + side <= height; ++y) {
-        sum_row(n_levels_, y);
-        pulse.after(width);
-      }
-    }
-  }
-
- private:
-  template <class T>
-  static void grow(std::vector<T>& values, std::size_t n) {
-    if (values.size() < n) values.resize(n);
-  }
-
-  void sum_row(std::size_t at, std::size_t y) {
-    float* out = &levels_[at][y * stride];
-    if (at == 0) {
-      grow(column_, width);
-      kernels().quad_sums(&greys_[y * stride], stride, width, column_.data(), out);
-    } else {
-      const std::size_t half = sides[at - 1];
-      const float* above = &levels_[at - 1][y * stride];
-      kernels().double_sums(above, above + half * stride, half, width - 2 * half + 1, out);
-    }
-  }
-
-  const std::uint8_t* source_ = nullptr;
-  std::size_t n_levels_ = 0;
-  std::vector<std::int16_t> greys_, column_;
-  std::vector<double> corners_;
-  std::vector<float> levels_[3];
-};
-
 // The search for the position of the least error of one template in one image.
+//
+// Bounds of the errors come by sums over squares (kernels/sliding.hpp) or by a Fourier transform;
+// what they leave open is scored exactly, the most promising position first.
+//
+// How far off a product of sums is that comes by transforms of N numbers. Let u be 2^-24 and d = 8
+// u for each of the log2(N) steps of two numbers and two more for the packing of rows in pairs: of
+// a step, the rounded turn (u), the complex product (4 sqrt(2) u) and the sum (u) change the root
+// of the sum of squares by 8 u at most (Higham, Accuracy and Stability of Numerical
+// Algorithms, 24.1), and no step makes it longer but by its own factor.
+//   - A spectrum F of an image f is off by d |F|. Its part in a product of sums, with a template t,
+//   is
+//     1/N sum |F - F'| |T| <= d |f| |t| by Cauchy-Schwarz and Parseval; so is that of T.
+//   - The product of spectra is rounded by 4 u |F| |T| at most: 4 u |f| |t|.
+//   - The inverse transform of G = F T is off by d |G| / sqrt(N) in the root of the sum of squares,
+//   so
+//     in each number; sqrt(2) of that where two rows share the first column.
+// All that is made larger by a hundredth, for the squares of d, which is below 1/1000, and doubled
+// in the last case.
 class Slide {
  public:
   struct Memory {
     std::vector<float> inverse, bounds;  // of each position, rows `lanes` apart
+    std::vector<float> columns;          // of half the spectrum's rows
+    Fourier fourier;
   };
 
   // Errors of `limit` or more need not be told apart.
@@ -115,18 +53,13 @@ class Slide {
         memory_(memory),
         pulse_(pulse) {}
 
-  // The least error, or 1 if that is `limit` or more.
+  // The least error, or one of `limit` or more if that is.
   double least() {
     if (templ_.energy == 0.0) return black();
+    memory_.fourier.fit(image_.height, image_.width);
     prepare();
-    std::size_t level = 0;
-    while (level < 3 && 2 * Pyramid::sides[level] <= std::min(templ_.height, templ_.width)) ++level;
-    image_.build(level, pulse_);
-    templ_.build(level, pulse_);
-    while (level-- > 0) {
-      bound(level);
-      score(best_bound());
-    }
+    if (cut_ < 1.0) bound_by_squares();
+    if (cost_of_scores() > cost_of_transform()) bound_by_products();
     for (std::size_t at = 0; at < rows_ * lanes_; at += 4)
       if (may_be_less(at, 4)) score(at);
     return least_;
@@ -134,14 +67,13 @@ class Slide {
 
  private:
   static constexpr std::size_t chunk = 16;  // positions that one call bounds
-
-  const double* corners(std::size_t y) const { return image_.corners() + y * (image_.width + 1); }
+  static constexpr std::size_t most_transformed = std::size_t{1} << 22;
 
   // All errors of a black template are 0 or 1.
   double black() {
     const std::size_t w = templ_.width;
     for (std::size_t y = 0; y < rows_; ++y) {
-      const double *top = corners(y), *bottom = corners(y + templ_.height);
+      const double *top = image_.squares(y), *bottom = image_.squares(y + templ_.height);
       for (std::size_t x = 0; x < places_; ++x)
         if (bottom[x + w] - bottom[x] == top[x + w] - top[x]) return 0.0;
       pulse_.after(places_);
@@ -150,12 +82,14 @@ class Slide {
   }
 
   void prepare() {
-    memory_.inverse.resize(rows_ * lanes_);
-    memory_.bounds.assign(rows_ * lanes_, 0.0f);
+    at_least(memory_.inverse, rows_ * lanes_);
+    at_least(memory_.bounds, rows_ * lanes_);
     for (std::size_t y = 0; y < rows_; ++y) {
-      kernels().inverse_norms(corners(y), corners(y + templ_.height), templ_.width, places_,
-                              templ_.energy, &memory_.inverse[y * lanes_]);
-      std::fill_n(&memory_.inverse[y * lanes_ + places_], lanes_ - places_, 0.0f);
+      float *inverse = &memory_.inverse[y * lanes_], *bounds = &memory_.bounds[y * lanes_];
+      kernels().inverse_norms(image_.squares(y), image_.squares(y + templ_.height), templ_.width,
+                              places_, templ_.energy, inverse);
+      std::fill(inverse + places_, inverse + lanes_, 0.0f);
+      std::fill(bounds, bounds + places_, 0.0f);
       no_place(y);
       pulse_.after(4 * places_);
     }
@@ -173,49 +107,135 @@ class Slide {
     return less;
   }
 
-  // Bounds by the squares of a level, where the last ones leave it open.
-  void bound(std::size_t level) {
-    const std::size_t k = Pyramid::sides[level], m = templ_.height / k, n = templ_.width / k;
-    const double slack = 1.0 - static_cast<double>(m + n + 16) * 0x1p-23;
-    for (std::size_t y = 0; y < rows_; ++y) {
-      for (std::size_t x = 0; x < places_; x += chunk) {
-        const std::size_t at = y * lanes_ + x;
-        if (!may_be_less(at, chunk)) continue;
-        kernels().square_bounds(image_.level(level) + y * image_.stride + x, image_.stride,
-                                templ_.level(level), templ_.stride, k, m, n, &memory_.inverse[at],
-                                &memory_.bounds[at]);
-        pulse_.after(m * n * 4);
-      }
-      no_place(y);
-    }
-    slack_ = std::min(slack_, slack);
+  std::size_t open_runs(std::size_t n) const {
+    std::size_t open = 0;
+    for (std::size_t at = 0; at < rows_ * lanes_; at += n) open += may_be_less(at, n);
+    return open;
   }
 
-  std::size_t best_bound() const {
-    const auto least =
-        std::min_element(memory_.bounds.begin(), memory_.bounds.begin() + rows_ * lanes_);
-    return static_cast<std::size_t>(least - memory_.bounds.begin()) / 4 * 4;
+  // Cycles, about, of what is left to do.
+  std::size_t cost_of_scores() const {
+    return open_runs(4) * templ_.height * (templ_.width / 16 * 5 + 15);
+  }
+  std::size_t cost_of_transform() const {
+    const Fourier& f = memory_.fourier;
+    if (f.height * f.width > most_transformed) return std::numeric_limits<std::size_t>::max();
+    return f.groups() * f.height * (3 * log2_of(f.height) + 4) +
+           (rows_ + 15) / 16 * f.width * (3 * log2_of(f.width) + 30);
+  }
+
+  // Bounds by squares of less and less pixels, as long as they cost less than what they may save.
+  void bound_by_squares() {
+    for (std::size_t level = Pyramid::n_levels; level-- > 0;) {
+      const std::size_t k = Pyramid::sides[level], m = templ_.height / k, n = templ_.width / k;
+      if (m < 2 || n < 2) continue;
+      if (2 * open_runs(chunk) * m * n * 6 > std::min(cost_of_scores(), cost_of_transform()))
+        return;
+      image_.build(level + 1, pulse_);
+      templ_.build(level + 1, pulse_);
+      for (std::size_t y = 0; y < rows_; ++y) bound_row(y, level, m, n);
+      slack_ = std::min(slack_, 1.0 - static_cast<double>(m + n + 16) * 0x1p-23);
+      score_best();
+    }
+  }
+
+  // Bounds of a row of positions where the last ones leave it open.
+  void bound_row(std::size_t y, std::size_t level, std::size_t m, std::size_t n) {
+    for (std::size_t x = 0; x < places_; x += chunk) {
+      const std::size_t at = y * lanes_ + x;
+      if (!may_be_less(at, chunk)) continue;
+      kernels().square_bounds(image_.level(level) + y * image_.stride + x, image_.stride,
+                              templ_.level(level), templ_.stride, Pyramid::sides[level], m, n,
+                              &memory_.inverse[at], &memory_.bounds[at]);
+      pulse_.after(m * n * 4);
+    }
+    no_place(y);
+  }
+
+  // Bounds of all positions from the products of sums, less what these may be off by.
+  void bound_by_products() {
+    Fourier& f = memory_.fourier;
+    image_.transform(f, pulse_);
+    templ_.transform(f, pulse_);
+    const double power = multiply();
+    const double count = static_cast<double>(f.height * f.width);
+    const double off = 0x1p-24 * 8.0 * static_cast<double>(f.steps());
+    const double most = 1.01 * image_.spread() * templ_.spread();
+    // Spectra are doubled by the unpacking of rows, products four times what they are.
+    const double error =
+        (2.0 * off + 4.0 * 0x1p-24) * most + 2.02 * off * std::sqrt(2.0 * power / count) / 4.0;
+    const Against against{templ_.energy,
+                          templ_.sum,
+                          image_.mean,
+                          templ_.mean,
+                          static_cast<double>(templ_.height * templ_.width),
+                          0.25 / count,
+                          2.0 * error};
+    for (std::size_t y = 0; y < rows_; y += 16) transform_back(y, against);
+    slack_ = std::min(slack_, 1.0 - 0x1p-18);
+    score_best();
+  }
+
+  // The columns of the products of two spectra, transformed; returns the sum of their squares.
+  double multiply() {
+    Fourier& f = memory_.fourier;
+    const std::size_t block = 16 * f.height, apart = 16 * f.groups();
+    at_least(memory_.columns, (rows_ + 15) / 16 * 16 * apart);
+    double power = 0.0;
+    for (std::size_t group = 0; group < f.groups(); ++group) {
+      power += static_cast<double>(kernels().conjugate_products(image_.spectrum() + group * block,
+                                                                templ_.spectrum() + group * block,
+                                                                f.height, f.a.data()));
+      kernels().fourier_columns(f.a.data(), f.height, f.turns_y.data(), f.b.data(), rows_,
+                                memory_.columns.data() + 16 * group, apart);
+      pulse_.after(block);
+    }
+    return power;
+  }
+
+  // The bounds of 16 rows of positions.
+  void transform_back(std::size_t y, const Against& against) {
+    Fourier& f = memory_.fourier;
+    const std::size_t apart = 16 * f.groups();
+    const float* columns = memory_.columns.data() + y * apart;
+    float* products = at_least(f.rows, 16 * f.width);
+    kernels().pack_rows(columns, columns + 8 * apart, apart, f.width, f.a.data());
+    kernels().fourier_columns(f.a.data(), f.width, f.turns_x.data(), f.b.data(), places_, products,
+                              16);
+    for (std::size_t lane = 0; lane < 16 && y + lane < rows_; ++lane) {
+      const std::size_t top = y + lane, bottom = top + templ_.height;
+      kernels().product_bounds(products + lane, image_.squares(top), image_.squares(bottom),
+                               image_.sums(top), image_.sums(bottom), templ_.width, places_,
+                               against, &memory_.inverse[top * lanes_],
+                               &memory_.bounds[top * lanes_]);
+    }
+    pulse_.after(16 * f.width);
+  }
+
+  void score_best() {
+    const float* bounds = memory_.bounds.data();
+    const std::size_t at =
+        static_cast<std::size_t>(std::min_element(bounds, bounds + rows_ * lanes_) - bounds) / 4 *
+        4;
+    if (may_be_less(at, 4)) score(at);
   }
 
   // The exact errors of four positions.
   void score(std::size_t at) {
-    const std::size_t y = at / lanes_, x = at % lanes_;
+    const std::size_t y = at / lanes_, x = at % lanes_, width = (templ_.width + 15) / 16 * 16;
     double dots[4];
-    const std::size_t width = (templ_.width + 15) / 16 * 16;
     kernels().patch_dots(image_.greys() + y * image_.stride + x, image_.stride, templ_.greys(),
                          templ_.stride, templ_.height, width, dots);
-    const double *top = corners(y) + x, *bottom = corners(y + templ_.height) + x;
+    const double *top = image_.squares(y) + x, *bottom = image_.squares(y + templ_.height) + x;
     for (std::size_t k = 0; k < 4 && x + k < places_; ++k) {
       const std::size_t end = k + templ_.width;
       const double energy = bottom[end] - bottom[k] - (top[end] - top[k]);
       const double norm = std::sqrt(templ_.energy * energy);
-      if (norm == 0.0) continue;
-      const double error = (templ_.energy + energy - 2.0 * dots[k]) / norm;
-      least_ = std::min(least_, error);
+      if (norm > 0.0) least_ = std::min(least_, (templ_.energy + energy - 2.0 * dots[k]) / norm);
     }
-    for (std::size_t k = 0; k < 4; ++k) memory_.bounds[at + k] = 2.0f;
+    std::fill_n(&memory_.bounds[at], 4, 2.0f);
     cut_ = std::min(cut_, least_);
-    pulse_.after(templ_.height * width);
+    pulse_.after(4 * templ_.height * width / 16);
   }
 
   Pyramid& image_;
@@ -228,11 +248,11 @@ class Slide {
 
 class SlidingScorer {
  public:
-  static constexpr std::size_t rows = 1;
+  static constexpr std::size_t rows = 8;
   static constexpr std::size_t cols = 1;
   struct State {
     Pulse pulse;
-    Pyramid row, col;
+    Pyramid rows[SlidingScorer::rows], col;
     Slide::Memory memory;
   };
 
@@ -245,15 +265,19 @@ class SlidingScorer {
   // Above every threshold but -inf there is nothing to emit where neither image fits inside.
   template <class Emit>
   void scan(State& state, Range r, Range c, const Emit& emit) const {
-    if (!emit.wants(r.begin, c.begin)) return;
-    // An error is rounded by one part in 2^52, a score by as much.
-    const double s = best(state, r.begin, c.begin, 1.0 - threshold_ + 1e-9);
-    if (s > threshold_) emit(r.begin, c.begin, s);
+    for (std::size_t i = r.begin; i < r.end; ++i) {
+      if (!emit.wants(i, c.begin)) continue;
+      // An error is rounded by one part in 2^52, a score by as much.
+      const double s = best(state, i, c.begin, 1.0 - threshold_ + 1e-9);
+      if (s > threshold_) emit(i, c.begin, s);
+    }
   }
 
   double score(State& state, std::size_t i, std::size_t j) const { return best(state, i, j, 2.0); }
 
  private:
+  static constexpr std::size_t largest_kept = std::size_t{1} << 18;  // pixels of an image
+
   static bool fits(const RaggedImages& small, std::size_t s, const RaggedImages& large,
                    std::size_t l) {
     return small.height(s) <= large.height(l) && small.width(s) <= large.width(l);
@@ -262,9 +286,11 @@ class SlidingScorer {
   double best(State& state, std::size_t i, std::size_t j, double limit) const {
     const bool col_fits = fits(b_, j, a_, i);
     if (!col_fits && !fits(a_, i, b_, j)) return no_score;
-    state.row.take(a_, i, state.pulse);
-    state.col.take(b_, j, state.pulse);
-    Pyramid &image = col_fits ? state.row : state.col, &templ = col_fits ? state.col : state.row;
+    const bool keep = a_.height(i) * a_.width(i) <= largest_kept;
+    Pyramid &row = state.rows[keep ? i % rows : 0], &col = state.col;
+    row.take(a_, i, state.pulse);
+    col.take(b_, j, state.pulse);
+    Pyramid &image = col_fits ? row : col, &templ = col_fits ? col : row;
     return 1.0 - Slide(image, templ, limit, state.memory, state.pulse).least();
   }
 

@@ -42,16 +42,18 @@ static void double_sums(const float* above, const float* below, std::size_t k, s
   for (std::size_t x = 0; x < n; ++x) out[x] = above[x] + above[x + k] + below[x] + below[x + k];
 }
 
-// The sums of squares of the greys above and left of each corner of a row of pixels.
-//   above, out (n + 1)    exact: integers below 2^53
-static void square_corners(const std::uint8_t* greys, std::size_t n, const double* above,
-                           double* out) {
-  std::int64_t sum = 0;
-  for (std::size_t x = 0; x < n; ++x) {
-    out[x] = above[x] + static_cast<double>(sum);
-    sum += static_cast<std::int32_t>(greys[x]) * greys[x];
+// The sums of the greys, and of their squares, above and left of each corner of a row of pixels.
+//   sums_above, squares_above, sums, squares (n + 1)    exact: integers below 2^53
+static void corner_sums(const std::uint8_t* greys, std::size_t n, const double* sums_above,
+                        const double* squares_above, double* sums, double* squares) {
+  std::int64_t sum = 0, square = 0;
+  for (std::size_t x = 0; x <= n; ++x) {
+    sums[x] = sums_above[x] + static_cast<double>(sum);
+    squares[x] = squares_above[x] + static_cast<double>(square);
+    if (x == n) break;
+    sum += greys[x];
+    square += static_cast<std::int32_t>(greys[x]) * greys[x];
   }
-  out[n] = above[n] + static_cast<double>(sum);
 }
 
 // One by the norm at n positions side by side; where the patch is black, so that the error is 1,
