@@ -125,6 +125,27 @@ py::array_t<Edge> edges_of(const HammingJoin& join, bool triangle, int n_threads
   return edges_of<CountScorer<std::uint64_t>>(join, triangle, n_threads, progress);
 }
 
+// The pairs of images of one size, most of which sketches may show to be unlike.
+struct TemplateJoin : Join<TemplateScorer> {
+  const std::uint8_t* a;
+  const std::uint8_t* b;
+  std::size_t height, width;
+  double threshold;
+};
+
+py::array_t<Edge> edges_of(const TemplateJoin& join, bool triangle, int n_threads,
+                           const py::object& progress) {
+  if (!(join.threshold > 0.0 && join.threshold < 1.0) || join.height * join.width < 64)
+    return edges_of<TemplateScorer>(join, triangle, n_threads, progress);
+  std::vector<Edge> edges;
+  run_released(progress, [&](Monitor& monitor) {
+    const Plane plane{join.n_rows, join.n_cols, triangle};
+    edges = sketched_edges(join.scorer, join.a, join.b, join.height, join.width, plane, n_threads,
+                           monitor);
+  });
+  return to_array(std::move(edges));
+}
+
 // A triangle emits no diagonal: an item is scored against itself apart.
 template <class Scorer>
 py::array_t<float> matrix_of(const Join<Scorer>& join, bool triangle, int n_threads,
@@ -265,10 +286,12 @@ Join<SsimScorer> ssim_join(const Array<std::uint8_t>& a, const Array<std::uint8_
           length(b)};
 }
 
-Join<TemplateScorer> template_join(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b,
-                                   Asked asked) {
+TemplateJoin template_join(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b,
+                           Asked asked) {
   check_images(a, b, 1);
-  return {{a.data(), b.data(), length(a, 1) * length(a, 2), asked.threshold}, length(a), length(b)};
+  const std::size_t height = length(a, 1), width = length(a, 2);
+  const TemplateScorer scorer(a.data(), b.data(), height * width, asked.threshold);
+  return {{scorer, length(a), length(b)}, a.data(), b.data(), height, width, asked.threshold};
 }
 
 void check_offsets(const Array<std::int64_t>& offsets, std::size_t total) {

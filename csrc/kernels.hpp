@@ -19,6 +19,11 @@ constexpr std::size_t dot_block = 32768;
 // pixels, stays far below 2^31.
 constexpr std::size_t dot_piece = 1024;
 
+// A sketch of an image: numbers, what stands for 1 in them, and how far errors by them may be off.
+constexpr std::size_t sketch_size = 32;
+constexpr std::int32_t sketch_unit = 32767;
+constexpr double sketch_slack = 4e-4;
+
 // What makes a cross-checked match of descriptors good; kernels/descriptor.hpp has the rules.
 struct MatchRule {
   enum Kind : std::uint32_t { absolute, relative, ratio } kind;
@@ -58,8 +63,13 @@ struct KernelTable {
                    std::size_t stride, std::size_t n, double* out, std::size_t n_out);
   void (*template_row)(double energy, double pairs, const double* energies, const double* all_pairs,
                        const double* dots, std::size_t n, double* out);
-  double (*grey_dot)(const std::uint8_t* a, std::size_t stride_a, const std::uint8_t* b,
-                     std::size_t stride_b, std::size_t height, std::size_t width);
+  double (*grey_dot)(const std::uint8_t* a, const std::uint8_t* b, std::size_t n);
+  double (*add_row)(const std::uint8_t* greys, std::size_t n, std::int32_t* columns);
+  void (*sketch_row)(const std::int16_t* a, const std::int16_t* b, std::size_t n,
+                     std::int32_t* out);
+  std::size_t (*sketch_hits)(const std::int32_t* products, std::size_t n, float root, float inverse,
+                             const float* roots, const float* inverses, float most,
+                             std::uint32_t* out);
   void (*widen_greys)(const std::uint8_t* greys, std::size_t n, std::int16_t* out);
   void (*quad_sums)(const std::int16_t* rows, std::size_t stride, std::size_t n,
                     std::int16_t* column, float* out);

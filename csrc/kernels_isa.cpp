@@ -7,6 +7,7 @@
 #include "kernels/int16.hpp"
 #include "kernels/phash.hpp"
 #include "kernels/signature.hpp"
+#include "kernels/sketch.hpp"
 #include "kernels/sliding.hpp"
 #include "kernels/spectrum.hpp"
 #include "kernels/ssim.hpp"
@@ -16,14 +17,17 @@ namespace clusterimg::CLUSTERIMG_ISA {
 
 extern const KernelTable table;
 const KernelTable table = {
-    CLUSTERIMG_ISA_NAME, hamming_tile,      hamming_near,    signature_tile,
-    spread_greys,        dot_tile,          template_row,    grey_dot,
-    widen_greys,         quad_sums,         double_sums,     corner_sums,
-    inverse_norms,       square_bounds,     patch_dots,      fourier_columns,
-    conjugate_products,  pack_rows,         unpack_rows,     stand_rows,
-    product_bounds,      descriptor_planes, descriptor_pair, ssim_statistics,
-    ssim_tile,           ssim_pair,         resample_rows,   resample_columns,
-    low_frequencies,
+    CLUSTERIMG_ISA_NAME, hamming_tile,       hamming_near,
+    signature_tile,      spread_greys,       dot_tile,
+    template_row,        grey_dot,           add_row,
+    sketch_row,          sketch_hits,        widen_greys,
+    quad_sums,           double_sums,        corner_sums,
+    inverse_norms,       square_bounds,      patch_dots,
+    fourier_columns,     conjugate_products, pack_rows,
+    unpack_rows,         stand_rows,         product_bounds,
+    descriptor_planes,   descriptor_pair,    ssim_statistics,
+    ssim_tile,           ssim_pair,          resample_rows,
+    resample_columns,    low_frequencies,
 };
 
 }  // namespace clusterimg::CLUSTERIMG_ISA

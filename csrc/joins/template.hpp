@@ -8,6 +8,7 @@
 
 #include "../kernels.hpp"
 #include "../pairwise.hpp"
+#include "sketch.hpp"
 
 namespace clusterimg {
 
@@ -29,26 +30,104 @@ class TemplateScorer {
     Pulse pulse;
     Spread rows, cols;
     std::vector<double> dots, scores;
+    std::vector<std::int32_t> products;  // of sketches
+    std::vector<std::uint32_t> hits;  // columns that sketches leave open, of one row after another
+    std::vector<std::size_t> ends;    // of each row's hits
+    bool begun;                       // whether the band's rows are spread
   };
 
   TemplateScorer(const std::uint8_t* a, const std::uint8_t* b, std::size_t n_pixels,
                  double threshold)
       : a_(a), b_(b), n_pixels_(n_pixels), threshold_(threshold) {}
 
-  State make_state(Monitor& monitor) const {
-    return {Pulse(monitor), Spread(std::min(n_pieces(), kept_pieces), rows), Spread(1, cols),
-            std::vector<double>(rows * cols), std::vector<double>(cols)};
+  // From now on pairs are passed over that sketches show not to be above the threshold.
+  void use(const Sketches& a, const Sketches& b) {
+    sketches_a_ = &a;
+    sketches_b_ = &b;
   }
 
-  void begin(State& state, Range r) const {
-    start(state.rows);
-    if (n_pieces() > kept_pieces) return;
-    for (std::size_t piece = 0; piece < n_pieces(); ++piece)
-      spread(state, a_, r, piece, state.rows, piece);
+  State make_state(Monitor& monitor) const {
+    return {Pulse(monitor),
+            Spread(std::min(n_pieces(), kept_pieces), rows),
+            Spread(1, cols),
+            std::vector<double>(rows * cols),
+            std::vector<double>(cols),
+            std::vector<std::int32_t>(cols),
+            std::vector<std::uint32_t>(rows * cols),
+            std::vector<std::size_t>(rows),
+            false};
   }
+
+  void begin(State& state, Range) const { state.begun = false; }
 
   template <class Emit>
   void scan(State& state, Range r, Range c, const Emit& emit) const {
+    if (sketches_a_ != nullptr && 8 * filter(state, r, c, emit) < r.size() * c.size())
+      score_hits(state, r, c, emit);
+    else
+      score_all(state, r, c, emit);
+  }
+
+  double score(State& state, std::size_t i, std::size_t j) const {
+    const std::uint8_t *a = a_ + i * n_pixels_, *b = b_ + j * n_pixels_;
+    return score_of(dot(state, a, a), dot(state, b, b), dot(state, a, b));
+  }
+
+ private:
+  // Rows of a spread start apart from each other in the banks of the first cache.
+  static constexpr std::size_t stride = dot_piece + 32;
+  static constexpr std::size_t kept_pieces = 16;  // of a band of rows: 2 MB
+  static constexpr std::size_t strip = 16;        // rows of a tile that stay in the first cache
+
+  static double score_of(double energy_a, double energy_b, double dot) {
+    double out = 0;  // with a sum of squares for that of pairs it takes a common dot product
+    kernels().template_row(energy_a, energy_a, &energy_b, &energy_b, &dot, 1, &out);
+    return out;
+  }
+
+  double dot(State& state, const std::uint8_t* a, const std::uint8_t* b) const {
+    double sum = 0;
+    for (std::size_t p = 0; p < n_pixels_; p += dot_block) {
+      const std::size_t n = std::min(dot_block, n_pixels_ - p);
+      sum += kernels().grey_dot(a + p, b + p, n);
+      state.pulse.after(n);
+    }
+    return sum;
+  }
+
+  // Finds the pairs of a tile that sketches leave open; returns how many.
+  template <class Emit>
+  std::size_t filter(State& state, Range r, Range c, const Emit& emit) const {
+    const float most = static_cast<float>(1.0 - threshold_ + sketch_slack);
+    std::size_t n = 0;
+    for (std::size_t i = r.begin; i < r.end; ++i) {
+      if (emit.wants(i, c.end - 1)) {
+        kernels().sketch_row(sketches_a_->row(i), sketches_b_->lanes(c.begin),
+                             (c.size() + 15) / 16 * 16, state.products.data());
+        n += kernels().sketch_hits(state.products.data(), c.size(), *sketches_a_->roots(i),
+                                   *sketches_a_->inverses(i), sketches_b_->roots(c.begin),
+                                   sketches_b_->inverses(c.begin), most, state.hits.data() + n);
+      }
+      state.ends[i - r.begin] = n;
+    }
+    return n;
+  }
+
+  template <class Emit>
+  void score_hits(State& state, Range r, Range c, const Emit& emit) const {
+    for (std::size_t i = r.begin, hit = 0; i < r.end; ++i)
+      for (; hit < state.ends[i - r.begin]; ++hit) {
+        const std::size_t j = c.begin + state.hits[hit];
+        if (!emit.wants(i, j)) continue;
+        const double s = score_of(*sketches_a_->energies(i), *sketches_b_->energies(j),
+                                  dot(state, a_ + i * n_pixels_, b_ + j * n_pixels_));
+        if (s > threshold_) emit(i, j, s);
+      }
+  }
+
+  template <class Emit>
+  void score_all(State& state, Range r, Range c, const Emit& emit) const {
+    if (!state.begun) spread_rows(state, r);
     multiply(state, r, c, emit);
     for (std::size_t i = 0; i < r.size(); ++i) {
       kernels().template_row(state.rows.energy[i], state.rows.pairs[i], state.cols.energy.data(),
@@ -59,25 +138,12 @@ class TemplateScorer {
     }
   }
 
-  double score(State& state, std::size_t i, std::size_t j) const {
-    const std::uint8_t *a = a_ + i * n_pixels_, *b = b_ + j * n_pixels_;
-    double energy_a = 0, energy_b = 0, dot = 0, out = 0;
-    for (std::size_t p = 0; p < n_pixels_; p += dot_block) {
-      const std::size_t n = std::min(dot_block, n_pixels_ - p);
-      energy_a += kernels().grey_dot(a + p, n, a + p, n, 1, n);
-      energy_b += kernels().grey_dot(b + p, n, b + p, n, 1, n);
-      dot += kernels().grey_dot(a + p, n, b + p, n, 1, n);
-      state.pulse.after(n);
-    }
-    kernels().template_row(energy_a, energy_a, &energy_b, &energy_b, &dot, 1, &out);
-    return out;
+  void spread_rows(State& state, Range r) const {
+    start(state.rows);
+    for (std::size_t piece = 0; piece < n_pieces() && n_pieces() <= kept_pieces; ++piece)
+      spread(state, a_, r, piece, state.rows, piece);
+    state.begun = true;
   }
-
- private:
-  // Rows of a spread start apart from each other in the banks of the first cache.
-  static constexpr std::size_t stride = dot_piece + 32;
-  static constexpr std::size_t kept_pieces = 16;  // of a band of rows: 2 MB
-  static constexpr std::size_t strip = 16;        // rows of a tile that stay in the first cache
 
   std::size_t n_pieces() const { return (n_pixels_ + dot_piece - 1) / dot_piece; }
 
@@ -128,6 +194,26 @@ class TemplateScorer {
   const std::uint8_t* b_;
   std::size_t n_pixels_;
   double threshold_;
+  const Sketches* sketches_a_ = nullptr;
+  const Sketches* sketches_b_ = nullptr;
 };
+
+// The edges of a plane by a scorer with sketches.
+inline std::vector<Edge> sketched_edges(TemplateScorer scorer, const std::uint8_t* a,
+                                        const std::uint8_t* b, std::size_t height,
+                                        std::size_t width, const Plane& plane, int n_threads,
+                                        Monitor& monitor) {
+  const Sketches rows(a, plane.n_rows, height, width, n_threads, monitor);
+  EdgeSink sink(plane.n_rows, TemplateScorer::rows);
+  if (plane.triangle) {
+    scorer.use(rows, rows);
+    score_pairs(plane, scorer, sink, n_threads, monitor);
+  } else {
+    const Sketches cols(b, plane.n_cols, height, width, n_threads, monitor);
+    scorer.use(rows, cols);
+    score_pairs(plane, scorer, sink, n_threads, monitor);
+  }
+  return sink.take(monitor);
+}
 
 }  // namespace clusterimg

@@ -19,8 +19,12 @@ constexpr std::size_t int16_lanes = 16;
 static inline Int16s load16(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
 }
-static inline void store16(std::int16_t* p, Int16s a) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a);
+static inline void store16(void* p, Int16s a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a); }
+// The two numbers at p, again and again.
+static inline Int16s pair16(const std::int16_t* p) {
+  std::int32_t both;
+  __builtin_memcpy(&both, p, sizeof both);
+  return _mm256_set1_epi32(both);
 }
 static inline Int16s add16(Int16s a, Int16s b) { return _mm256_add_epi16(a, b); }
 
@@ -63,8 +67,11 @@ constexpr std::size_t int16_lanes = 8;
 static inline Int16s load16(const void* p) {
   return _mm_loadu_si128(static_cast<const __m128i*>(p));
 }
-static inline void store16(std::int16_t* p, Int16s a) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), a);
+static inline void store16(void* p, Int16s a) { _mm_storeu_si128(static_cast<__m128i*>(p), a); }
+static inline Int16s pair16(const std::int16_t* p) {
+  std::int32_t both;
+  __builtin_memcpy(&both, p, sizeof both);
+  return _mm_set1_epi32(both);
 }
 static inline Int16s add16(Int16s a, Int16s b) { return _mm_add_epi16(a, b); }
 

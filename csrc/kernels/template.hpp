@@ -121,19 +121,23 @@ static void template_row(double energy, double pairs, const double* energies,
   }
 }
 
-// The exact dot product of two images, or of a template and a patch of an image.
-//   a, b       rows of `width` greys, stride_a and stride_b apart
-static double grey_dot(const std::uint8_t* a, std::size_t stride_a, const std::uint8_t* b,
-                       std::size_t stride_b, std::size_t height, std::size_t width) {
-  std::int64_t dot = 0;
-  for (std::size_t y = 0; y < height; ++y, a += stride_a, b += stride_b)
-    for (std::size_t start = 0; start < width; start += dot_block) {
-      const std::size_t stop = start + dot_block < width ? start + dot_block : width;
-      std::int32_t part = 0;
-      for (std::size_t x = start; x < stop; ++x) part += a[x] * b[x];
-      dot += part;
-    }
-  return static_cast<double>(dot);
+// The exact dot product of two rows of greys; n at most dot_block.
+static double grey_dot(const std::uint8_t* a, const std::uint8_t* b, std::size_t n) {
+  std::int32_t dot = 0;
+  std::size_t p = 0;
+#if defined(CLUSTERIMG_INT16_LANES)
+  Int16s evens = {}, odds = {};
+  for (; p + 2 * int16_lanes <= n; p += 2 * int16_lanes) {
+    Int16s x = load16(a + p), y = load16(b + p);
+    hold(x);
+    hold(y);
+    add_products(evens, even_bytes(x), even_bytes(y));
+    add_products(odds, odd_bytes(x), odd_bytes(y));
+  }
+  dot = total_of(evens) + total_of(odds);
+#endif
+  for (; p < n; ++p) dot += a[p] * b[p];
+  return dot;
 }
 
 }  // namespace clusterimg::CLUSTERIMG_ISA
