@@ -36,12 +36,14 @@ constexpr std::size_t descriptor_scratch_words(std::size_t n) {
   return 4 * n + (n + 31) / 32 * 32 + 16;
 }
 
-// What a template has to do with all patches of an image; kernels/spectrum.hpp.
+// What a template has to do with all patches of an image: the factors of product_bounds.
 struct Against {
-  double energy, sum;       // of the template: its pixels' sums
-  double mean, templ_mean;  // that were taken from the image's pixels and the template's
-  double area;              // of the template
-  double share, margin;     // what turns transforms into sums of products, and how far off they are
+  float energy;   // of the template's pixels less the image's mean
+  float rounded;  // a little less than 1, for what float32 rounds
+  float share;    // makes twice a sum of products of what a transform gives
+  float shift;    // twice the difference of the means
+  float margin;   // what twice the sum of products may be off by
+  float inverse;  // one by the root of the template's energy
 };
 
 struct MatchCount {
@@ -77,11 +79,15 @@ struct KernelTable {
                       float* out);
   void (*corner_sums)(const std::uint8_t* greys, std::size_t n, const double* sums_above,
                       const double* squares_above, double* sums, double* squares);
-  void (*inverse_norms)(const double* top, const double* bottom, std::size_t width, std::size_t n,
-                        double templ_energy, float* out);
+  void (*patch_sums)(const double* sums_top, const double* sums_bottom, const double* squares_top,
+                     const double* squares_bottom, std::size_t width, std::size_t n, double mean,
+                     double area, float* energies, float* sums, float* inverses);
+  void (*grey_sums)(const std::uint8_t* greys, std::size_t n, double* sum, double* energy);
+  std::size_t (*next_below)(const float* bounds, std::size_t from, std::size_t n, float limit);
+  std::size_t (*least_bound)(const float* bounds, std::size_t n);
   void (*square_bounds)(const float* image, std::size_t stride, const float* templ,
                         std::size_t templ_stride, std::size_t k, std::size_t m, std::size_t n,
-                        const float* inverse, float* out);
+                        const float* inverse, float share, float* out);
   void (*patch_dots)(const std::int16_t* image, std::size_t stride, const std::int16_t* templ,
                      std::size_t templ_stride, std::size_t height, std::size_t width, double* out);
   void (*fourier_columns)(float* in, std::size_t n, const float* turns, float* scratch,
@@ -93,10 +99,9 @@ struct KernelTable {
                       float* second);
   void (*stand_rows)(const std::uint8_t* greys, std::size_t n_rows, std::size_t width,
                      std::int32_t mean, std::size_t n, float* out);
-  void (*product_bounds)(const float* products, const double* square_top,
-                         const double* square_bottom, const double* sum_top,
-                         const double* sum_bottom, std::size_t width, std::size_t n,
-                         const Against& t, const float* inverse, float* out);
+  void (*turn_rows)(const float* in, std::size_t n, float* out, std::size_t apart);
+  void (*product_bounds)(const float* products, const float* energies, const float* sums,
+                         const float* inverses, std::size_t n, const Against& t, float* out);
   void (*descriptor_planes)(const std::uint64_t* b, std::size_t n_b, std::uint8_t* planes);
   MatchCount (*descriptor_pair)(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
                                 std::size_t n_b, const std::uint8_t* planes, MatchRule rule,

@@ -22,12 +22,13 @@ const KernelTable table = {
     template_row,        grey_dot,           add_row,
     sketch_row,          sketch_hits,        widen_greys,
     quad_sums,           double_sums,        corner_sums,
-    inverse_norms,       square_bounds,      patch_dots,
+    patch_sums,          grey_sums,          next_below,
+    least_bound,         square_bounds,      patch_dots,
     fourier_columns,     conjugate_products, pack_rows,
-    unpack_rows,         stand_rows,         product_bounds,
-    descriptor_planes,   descriptor_pair,    ssim_statistics,
-    ssim_tile,           ssim_pair,          resample_rows,
-    resample_columns,    low_frequencies,
+    unpack_rows,         stand_rows,         turn_rows,
+    product_bounds,      descriptor_planes,  descriptor_pair,
+    ssim_statistics,     ssim_tile,          ssim_pair,
+    resample_rows,       resample_columns,   low_frequencies,
 };
 
 }  // namespace clusterimg::CLUSTERIMG_ISA

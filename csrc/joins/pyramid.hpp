@@ -81,8 +81,12 @@ class Pyramid {
   const std::int16_t* greys() const { return greys_.data(); }
   const float* level(std::size_t at) const { return levels_[at].data(); }
   const float* spectrum() const { return spectrum_.data(); }
-  const double* sums(std::size_t y) const { return sums_.data() + y * (width + 1); }
+  // Corners, once patches have been asked for.
   const double* squares(std::size_t y) const { return squares_.data() + y * (width + 1); }
+  // What patch_sums gives, rows `lanes` apart.
+  const float* energies() const { return energies_.data(); }
+  const float* patch_sums() const { return patch_sums_.data(); }
+  const float* inverses() const { return inverses_.data(); }
   // The root of the sum of squares of the pixels less their mean.
   double spread() const {
     return std::sqrt(energy - mean * (2.0 * sum - mean * static_cast<double>(height * width)));
@@ -96,14 +100,32 @@ class Pyramid {
     height = images.height(k);
     width = images.width(k);
     stride = (width + 63) / 16 * 16;
-    built_ = fourier_height_ = fourier_width_ = 0;
+    built_ = fourier_height_ = fourier_width_ = patch_height_ = patch_width_ = 0;
+    has_corners_ = false;
+    sum = energy = 0;
     at_least(greys_, height * stride);
-    std::fill_n(at_least(sums_, (height + 1) * (width + 1)), width + 1, 0.0);
-    std::fill_n(at_least(squares_, (height + 1) * (width + 1)), width + 1, 0.0);
     for (std::size_t y = 0; y < height; ++y) take_row(y, pulse);
-    sum = sums(height)[width];
-    energy = squares(height)[width];
     mean = std::floor(sum / static_cast<double>(height * width) + 0.5);
+  }
+
+  // Adds what bounds need of all patches of a size; rows are `lanes` apart, a multiple of 16.
+  void cut(std::size_t patch_height, std::size_t patch_width, std::size_t lanes, Pulse& pulse) {
+    if (patch_height_ == patch_height && patch_width_ == patch_width) return;
+    patch_height_ = patch_height;
+    patch_width_ = patch_width;
+    sum_corners(pulse);
+    const std::size_t rows = height - patch_height + 1, n = width - patch_width + 1;
+    for (std::vector<float>* values : {&energies_, &patch_sums_, &inverses_})
+      at_least(*values, rows * lanes);
+    for (std::size_t y = 0; y < rows; ++y) {
+      const std::size_t at = y * lanes, top = y * (width + 1);
+      const std::size_t bottom = top + patch_height * (width + 1);
+      kernels().patch_sums(&sums_[top], &sums_[bottom], &squares_[top], &squares_[bottom],
+                           patch_width, n, mean, static_cast<double>(patch_height * patch_width),
+                           &energies_[at], &patch_sums_[at], &inverses_[at]);
+      std::fill_n(&inverses_[at + n], lanes - n, 0.0f);
+      pulse.after(8 * n);
+    }
   }
 
   // Adds the sums of the first n levels; no side of a square may be longer than the image's.
@@ -140,12 +162,25 @@ class Pyramid {
 
  private:
   void take_row(std::size_t y, Pulse& pulse) {
-    const std::size_t above = y * (width + 1), below = above + width + 1;
-    kernels().widen_greys(source_ + y * width, width, &greys_[y * stride]);
+    const std::uint8_t* row = source_ + y * width;
+    kernels().widen_greys(row, width, &greys_[y * stride]);
     std::fill_n(&greys_[y * stride + width], stride - width, std::int16_t{0});
-    kernels().corner_sums(source_ + y * width, width, &sums_[above], &squares_[above],
-                          &sums_[below], &squares_[below]);
-    pulse.after(4 * width);
+    for (std::size_t x = 0; x < width; x += dot_block)
+      kernels().grey_sums(row + x, std::min(dot_block, width - x), &sum, &energy);
+    pulse.after(2 * width);
+  }
+
+  void sum_corners(Pulse& pulse) {
+    if (has_corners_) return;
+    has_corners_ = true;
+    std::fill_n(at_least(sums_, (height + 1) * (width + 1)), width + 1, 0.0);
+    std::fill_n(at_least(squares_, (height + 1) * (width + 1)), width + 1, 0.0);
+    for (std::size_t y = 0; y < height; ++y) {
+      const std::size_t above = y * (width + 1), below = above + width + 1;
+      kernels().corner_sums(source_ + y * width, width, &sums_[above], &squares_[above],
+                            &sums_[below], &squares_[below]);
+      pulse.after(4 * width);
+    }
   }
 
   void sum_row(std::size_t y) {
@@ -173,9 +208,11 @@ class Pyramid {
 
   const std::uint8_t* source_ = nullptr;
   std::size_t built_ = 0, fourier_height_ = 0, fourier_width_ = 0;
+  std::size_t patch_height_ = 0, patch_width_ = 0;
+  bool has_corners_ = false;
   std::vector<std::int16_t> greys_, column_;
   std::vector<double> sums_, squares_;
-  std::vector<float> levels_[n_levels], spectrum_;
+  std::vector<float> levels_[n_levels], spectrum_, energies_, patch_sums_, inverses_;
 };
 
 }  // namespace clusterimg

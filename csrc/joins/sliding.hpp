@@ -37,8 +37,9 @@ namespace clusterimg {
 class Slide {
  public:
   struct Memory {
-    std::vector<float> inverse, bounds;  // of each position, rows `lanes` apart
-    std::vector<float> columns;          // of half the spectrum's rows
+    std::vector<float> bounds;   // of each position, rows `lanes` apart
+    std::vector<float> columns;  // of half the spectrum's rows
+    std::vector<float> products;
     Fourier fourier;
   };
 
@@ -57,11 +58,11 @@ class Slide {
   double least() {
     if (templ_.energy == 0.0) return black();
     memory_.fourier.fit(image_.height, image_.width);
-    prepare();
+    image_.cut(templ_.height, templ_.width, lanes_, pulse_);
+    nothing_known();
     if (cut_ < 1.0) bound_by_squares();
     if (cost_of_scores() > cost_of_transform()) bound_by_products();
-    for (std::size_t at = 0; at < rows_ * lanes_; at += 4)
-      if (may_be_less(at, 4)) score(at);
+    for (std::size_t at = next_open(0); at < end(); at = next_open(at)) score(at / 4 * 4);
     return least_;
   }
 
@@ -69,30 +70,28 @@ class Slide {
   static constexpr std::size_t chunk = 16;  // positions that one call bounds
   static constexpr std::size_t most_transformed = std::size_t{1} << 22;
 
+  std::size_t end() const { return rows_ * lanes_; }
+
   // All errors of a black template are 0 or 1.
   double black() {
-    const std::size_t w = templ_.width;
+    image_.cut(templ_.height, templ_.width, lanes_, pulse_);
     for (std::size_t y = 0; y < rows_; ++y) {
-      const double *top = image_.squares(y), *bottom = image_.squares(y + templ_.height);
       for (std::size_t x = 0; x < places_; ++x)
-        if (bottom[x + w] - bottom[x] == top[x + w] - top[x]) return 0.0;
+        if (patch_energy(y, x) == 0.0) return 0.0;
       pulse_.after(places_);
     }
     return 1.0;
   }
 
-  void prepare() {
-    at_least(memory_.inverse, rows_ * lanes_);
-    at_least(memory_.bounds, rows_ * lanes_);
-    for (std::size_t y = 0; y < rows_; ++y) {
-      float *inverse = &memory_.inverse[y * lanes_], *bounds = &memory_.bounds[y * lanes_];
-      kernels().inverse_norms(image_.squares(y), image_.squares(y + templ_.height), templ_.width,
-                              places_, templ_.energy, inverse);
-      std::fill(inverse + places_, inverse + lanes_, 0.0f);
-      std::fill(bounds, bounds + places_, 0.0f);
-      no_place(y);
-      pulse_.after(4 * places_);
-    }
+  double patch_energy(std::size_t y, std::size_t x) const {
+    const double *top = image_.squares(y) + x, *bottom = image_.squares(y + templ_.height) + x;
+    return bottom[templ_.width] - bottom[0] - (top[templ_.width] - top[0]);
+  }
+
+  void nothing_known() {
+    std::fill_n(at_least(memory_.bounds, end()), end(), -1.0f);
+    for (std::size_t y = 0; y < rows_; ++y) no_place(y);
+    pulse_.after(end());
   }
 
   // Nothing is at the lanes after the last position of a row.
@@ -100,22 +99,25 @@ class Slide {
     std::fill_n(&memory_.bounds[y * lanes_ + places_], lanes_ - places_, 2.0f);
   }
 
-  bool may_be_less(std::size_t at, std::size_t n) const {
-    bool less = false;
-    for (std::size_t k = at; k < at + n; ++k)
-      less |= static_cast<double>(memory_.bounds[k]) * slack_ < cut_;
-    return less;
+  // Whether any of some positions side by side may have an error that counts. The limit in float32
+  // is rounded by one part in 2^24, which slack_ has room for.
+  bool is_open(std::size_t at, std::size_t n) const { return next_below(at, at + n) < at + n; }
+  std::size_t next_below(std::size_t from, std::size_t to) const {
+    return kernels().next_below(memory_.bounds.data(), from, to, static_cast<float>(cut_ / slack_));
   }
-
-  std::size_t open_runs(std::size_t n) const {
-    std::size_t open = 0;
-    for (std::size_t at = 0; at < rows_ * lanes_; at += n) open += may_be_less(at, n);
-    return open;
+  std::size_t next_open(std::size_t from) const {
+    from = from / chunk * chunk;
+    return next_below(from, end());
+  }
+  std::size_t open_chunks() const {
+    std::size_t n = 0;
+    for (std::size_t at = next_open(0); at < end(); at = next_open(at + chunk)) ++n;
+    return n;
   }
 
   // Cycles, about, of what is left to do.
   std::size_t cost_of_scores() const {
-    return open_runs(4) * templ_.height * (templ_.width / 16 * 5 + 15);
+    return 4 * open_chunks() * templ_.height * (templ_.width / 16 * 5 + 15);
   }
   std::size_t cost_of_transform() const {
     const Fourier& f = memory_.fourier;
@@ -129,8 +131,7 @@ class Slide {
     for (std::size_t level = Pyramid::n_levels; level-- > 0;) {
       const std::size_t k = Pyramid::sides[level], m = templ_.height / k, n = templ_.width / k;
       if (m < 2 || n < 2) continue;
-      if (2 * open_runs(chunk) * m * n * 6 > std::min(cost_of_scores(), cost_of_transform()))
-        return;
+      if (2 * open_chunks() * m * n * 6 > std::min(cost_of_scores(), cost_of_transform())) return;
       image_.build(level + 1, pulse_);
       templ_.build(level + 1, pulse_);
       for (std::size_t y = 0; y < rows_; ++y) bound_row(y, level, m, n);
@@ -141,12 +142,15 @@ class Slide {
 
   // Bounds of a row of positions where the last ones leave it open.
   void bound_row(std::size_t y, std::size_t level, std::size_t m, std::size_t n) {
+    const std::size_t k = Pyramid::sides[level];
+    const float share =
+        static_cast<float>(1.0 / (std::sqrt(templ_.energy) * static_cast<double>(k * k)));
     for (std::size_t x = 0; x < places_; x += chunk) {
       const std::size_t at = y * lanes_ + x;
-      if (!may_be_less(at, chunk)) continue;
+      if (!is_open(at, chunk)) continue;
       kernels().square_bounds(image_.level(level) + y * image_.stride + x, image_.stride,
-                              templ_.level(level), templ_.stride, Pyramid::sides[level], m, n,
-                              &memory_.inverse[at], &memory_.bounds[at]);
+                              templ_.level(level), templ_.stride, k, m, n, image_.inverses() + at,
+                              share, &memory_.bounds[at]);
       pulse_.after(m * n * 4);
     }
     no_place(y);
@@ -164,13 +168,12 @@ class Slide {
     // Spectra are doubled by the unpacking of rows, products four times what they are.
     const double error =
         (2.0 * off + 4.0 * 0x1p-24) * most + 2.02 * off * std::sqrt(2.0 * power / count) / 4.0;
-    const Against against{templ_.energy,
-                          templ_.sum,
-                          image_.mean,
-                          templ_.mean,
-                          static_cast<double>(templ_.height * templ_.width),
-                          0.25 / count,
-                          2.0 * error};
+    const double area = static_cast<double>(templ_.height * templ_.width);
+    const double energy = templ_.energy - image_.mean * (2.0 * templ_.sum - image_.mean * area);
+    const Against against{
+        static_cast<float>(energy),      1.0f - 0x1p-18f,
+        static_cast<float>(0.5 / count), static_cast<float>(2.0 * (templ_.mean - image_.mean)),
+        static_cast<float>(2.0 * error), static_cast<float>(1.0 / std::sqrt(templ_.energy))};
     for (std::size_t y = 0; y < rows_; y += 16) transform_back(y, against);
     slack_ = std::min(slack_, 1.0 - 0x1p-18);
     score_best();
@@ -198,26 +201,24 @@ class Slide {
     Fourier& f = memory_.fourier;
     const std::size_t apart = 16 * f.groups();
     const float* columns = memory_.columns.data() + y * apart;
-    float* products = at_least(f.rows, 16 * f.width);
+    float* columns_back = at_least(f.rows, 16 * f.width);
+    float* products = at_least(memory_.products, 16 * lanes_);
     kernels().pack_rows(columns, columns + 8 * apart, apart, f.width, f.a.data());
-    kernels().fourier_columns(f.a.data(), f.width, f.turns_x.data(), f.b.data(), places_, products,
-                              16);
+    kernels().fourier_columns(f.a.data(), f.width, f.turns_x.data(), f.b.data(), places_,
+                              columns_back, 16);
+    kernels().turn_rows(columns_back, (places_ + 7) / 8 * 8, products, lanes_);
     for (std::size_t lane = 0; lane < 16 && y + lane < rows_; ++lane) {
-      const std::size_t top = y + lane, bottom = top + templ_.height;
-      kernels().product_bounds(products + lane, image_.squares(top), image_.squares(bottom),
-                               image_.sums(top), image_.sums(bottom), templ_.width, places_,
-                               against, &memory_.inverse[top * lanes_],
-                               &memory_.bounds[top * lanes_]);
+      const std::size_t at = (y + lane) * lanes_;
+      kernels().product_bounds(products + lane * lanes_, image_.energies() + at,
+                               image_.patch_sums() + at, image_.inverses() + at, places_, against,
+                               &memory_.bounds[at]);
     }
     pulse_.after(16 * f.width);
   }
 
   void score_best() {
-    const float* bounds = memory_.bounds.data();
-    const std::size_t at =
-        static_cast<std::size_t>(std::min_element(bounds, bounds + rows_ * lanes_) - bounds) / 4 *
-        4;
-    if (may_be_less(at, 4)) score(at);
+    const std::size_t at = kernels().least_bound(memory_.bounds.data(), end()) / 4 * 4;
+    if (is_open(at / chunk * chunk, chunk)) score(at);
   }
 
   // The exact errors of four positions.
@@ -226,10 +227,8 @@ class Slide {
     double dots[4];
     kernels().patch_dots(image_.greys() + y * image_.stride + x, image_.stride, templ_.greys(),
                          templ_.stride, templ_.height, width, dots);
-    const double *top = image_.squares(y) + x, *bottom = image_.squares(y + templ_.height) + x;
     for (std::size_t k = 0; k < 4 && x + k < places_; ++k) {
-      const std::size_t end = k + templ_.width;
-      const double energy = bottom[end] - bottom[k] - (top[end] - top[k]);
+      const double energy = patch_energy(y, x + k);
       const double norm = std::sqrt(templ_.energy * energy);
       if (norm > 0.0) least_ = std::min(least_, (templ_.energy + energy - 2.0 * dots[k]) / norm);
     }
@@ -241,7 +240,7 @@ class Slide {
   Pyramid& image_;
   Pyramid& templ_;
   std::size_t rows_, places_, lanes_;
-  double cut_, least_ = 1.0, slack_ = 1.0;
+  double cut_, least_ = 1.0, slack_ = 1.0 - 0x1p-20;
   Memory& memory_;
   Pulse& pulse_;
 };

@@ -62,7 +62,7 @@ class TemplateScorer {
 
   template <class Emit>
   void scan(State& state, Range r, Range c, const Emit& emit) const {
-    if (sketches_a_ != nullptr && 8 * filter(state, r, c, emit) < r.size() * c.size())
+    if (sketches_a_ != nullptr && 2 * filter(state, r, c, emit) < r.size() * c.size())
       score_hits(state, r, c, emit);
     else
       score_all(state, r, c, emit);

@@ -56,16 +56,61 @@ static void corner_sums(const std::uint8_t* greys, std::size_t n, const double* 
   }
 }
 
-// One by the norm at n positions side by side; where the patch is black, so that the error is 1,
-// any number so large that no bound there is below 1.
-//   top, bottom (n + width)    corners above and under the patches
-static void inverse_norms(const double* top, const double* bottom, std::size_t width, std::size_t n,
-                          double templ_energy, float* out) {
+// What bounds need of the patches at n positions side by side.
+//   sums_top, sums_bottom, squares_top, squares_bottom (n + width)    corners
+//   mean, area        of the image, of a patch
+//   energies, sums    of pixels less the mean
+//   inverses          one by the root of the energy of the pixels; where that is 0, so that the
+//   error
+//                     is 1, a number so large that no bound is below 1
+static void patch_sums(const double* sums_top, const double* sums_bottom, const double* squares_top,
+                       const double* squares_bottom, std::size_t width, std::size_t n, double mean,
+                       double area, float* energies, float* sums, float* inverses) {
   for (std::size_t x = 0; x < n; ++x) {
-    const double energy = bottom[x + width] - bottom[x] - (top[x + width] - top[x]);
-    const float norm = __builtin_sqrtf(static_cast<float>(energy * templ_energy));
-    out[x] = 1.0f / norm;
+    const double sum =
+        sums_bottom[x + width] - sums_bottom[x] - (sums_top[x + width] - sums_top[x]);
+    const double energy =
+        squares_bottom[x + width] - squares_bottom[x] - (squares_top[x + width] - squares_top[x]);
+    energies[x] = static_cast<float>(energy - mean * (2.0 * sum - mean * area));
+    sums[x] = static_cast<float>(sum - mean * area);
+    inverses[x] = 1.0f / __builtin_sqrtf(static_cast<float>(energy));
   }
+}
+
+// The sum of greys and that of their squares, added to; n at most dot_block.
+static void grey_sums(const std::uint8_t* greys, std::size_t n, double* sum, double* energy) {
+  std::int32_t part = 0, squares = 0;
+  for (std::size_t x = 0; x < n; ++x) {
+    part += greys[x];
+    squares += greys[x] * greys[x];
+  }
+  *sum += part;
+  *energy += squares;
+}
+
+// The first of positions from..n - 1 with a bound below `limit`, or n; n - from a multiple of 16.
+static std::size_t next_below(const float* bounds, std::size_t from, std::size_t n, float limit) {
+  for (; from < n; from += 16) {
+    std::int32_t any = 0;
+    for (std::size_t k = from; k < from + 16; ++k) any |= bounds[k] < limit;
+    if (any != 0) break;
+  }
+  while (from < n && !(bounds[from] < limit)) ++from;
+  return from;
+}
+
+// Where the least of n bounds is, or one of them; n a multiple of 16.
+static std::size_t least_bound(const float* bounds, std::size_t n) {
+  float least[16];
+  for (std::size_t k = 0; k < 16; ++k) least[k] = bounds[k];
+  for (std::size_t at = 16; at < n; at += 16)
+    for (std::size_t k = 0; k < 16; ++k)
+      least[k] = bounds[at + k] < least[k] ? bounds[at + k] : least[k];
+  float lowest = least[0];
+  for (std::size_t k = 1; k < 16; ++k) lowest = least[k] < lowest ? least[k] : lowest;
+  for (std::size_t at = 0; at < n; ++at)
+    if (bounds[at] == lowest) return at;
+  return 0;
 }
 
 using Floats = float __attribute__((vector_size(32)));
@@ -75,10 +120,11 @@ constexpr std::size_t float_lanes = 8;
 //   image    sums of squares of side k under the first position, rows `stride` apart
 //   templ    those of the template, rows `templ_stride` apart, of which every k-th counts
 //   m, n     squares of the template downwards and along
-//   inverse  one by each norm
+//   inverse  one by the root of the energy of each patch
+//   share    one by that of the template and by k^2
 static void square_bounds(const float* image, std::size_t stride, const float* templ,
                           std::size_t templ_stride, std::size_t k, std::size_t m, std::size_t n,
-                          const float* inverse, float* out) {
+                          const float* inverse, float share, float* out) {
   Floats total[2] = {};
   for (std::size_t v = 0; v < m; ++v) {
     const float* under = image + v * k * stride;
@@ -93,7 +139,6 @@ static void square_bounds(const float* image, std::size_t stride, const float* t
       }
     for (std::size_t half = 0; half < 2; ++half) total[half] += row[half];
   }
-  const float share = 1.0f / static_cast<float>(k * k);
   for (std::size_t half = 0; half < 2; ++half) {
     Floats norm;
     __builtin_memcpy(&norm, inverse + half * float_lanes, sizeof norm);

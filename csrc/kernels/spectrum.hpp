@@ -131,6 +131,27 @@ static float conjugate_products(const float* a, const float* b, std::size_t n, f
   return sum;
 }
 
+using Places = std::int32_t __attribute__((vector_size(32)));
+
+static inline __attribute__((always_inline)) void merge(Lanes& a, Lanes& b, Places first,
+                                                        Places second) {
+  const Lanes both = __builtin_shuffle(a, b, first);
+  b = __builtin_shuffle(a, b, second);
+  a = both;
+}
+
+// Eight rows of eight numbers as columns.
+static inline __attribute__((always_inline)) void turn_eight(const float* in, std::size_t apart,
+                                                             Lanes* out) {
+  for (std::size_t k = 0; k < 8; ++k) __builtin_memcpy(&out[k], in + k * apart, sizeof out[k]);
+  constexpr Places four_low{0, 1, 2, 3, 8, 9, 10, 11}, four_high{4, 5, 6, 7, 12, 13, 14, 15};
+  constexpr Places two_low{0, 1, 8, 9, 4, 5, 12, 13}, two_high{2, 3, 10, 11, 6, 7, 14, 15};
+  constexpr Places one_low{0, 8, 2, 10, 4, 12, 6, 14}, one_high{1, 9, 3, 11, 5, 13, 7, 15};
+  for (std::size_t k = 0; k < 4; ++k) merge(out[k], out[k + 4], four_low, four_high);
+  for (std::size_t k = 0; k < 6; k += k == 1 ? 3 : 1) merge(out[k], out[k + 2], two_low, two_high);
+  for (std::size_t k = 0; k < 8; k += 2) merge(out[k], out[k + 1], one_low, one_high);
+}
+
 // Two sets of eight rows of a spectrum of real numbers, as one set of columns: with those of the
 // first in its real parts after a transform, those of the second in its imaginary parts.
 //   first, second     a row each 16 * n_groups numbers: 8 real parts and 8 imaginary ones by turns,
@@ -138,17 +159,16 @@ static float conjugate_products(const float* a, const float* b, std::size_t n, f
 //   out (n, 16)
 static void pack_rows(const float* first, const float* second, std::size_t apart, std::size_t n,
                       float* out) {
-  for (std::size_t f = 0; f <= n / 2; ++f) {
-    const std::size_t at = f / 8 * 16 + f % 8;
-    float* low = out + 16 * f;
-    float* high = out + 16 * ((n - f) % n);
-    for (std::size_t lane = 0; lane < 8; ++lane) {
-      const float a_re = first[lane * apart + at], a_im = first[lane * apart + at + 8];
-      const float b_re = second[lane * apart + at], b_im = second[lane * apart + at + 8];
-      high[lane] = a_re + b_im;
-      high[lane + 8] = b_re - a_im;
-      low[lane] = a_re - b_im;
-      low[lane + 8] = a_im + b_re;
+  for (std::size_t group = 0; group <= n / 2; group += 8) {
+    Lanes a_re[8], a_im[8], b_re[8], b_im[8];
+    turn_eight(first + 2 * group, apart, a_re);
+    turn_eight(first + 2 * group + 8, apart, a_im);
+    turn_eight(second + 2 * group, apart, b_re);
+    turn_eight(second + 2 * group + 8, apart, b_im);
+    for (std::size_t k = 0; k < 8 && group + k <= n / 2; ++k) {
+      const std::size_t f = group + k;
+      store_complex(out + 16 * ((n - f) % n), {a_re[k] + b_im[k], b_re[k] - a_im[k]});
+      store_complex(out + 16 * f, {a_re[k] - b_im[k], a_im[k] + b_re[k]});
     }
   }
 }
@@ -183,21 +203,27 @@ static void stand_rows(const std::uint8_t* greys, std::size_t n_rows, std::size_
       out[16 * x + y] = static_cast<float>(greys[y * width + x] - mean);
 }
 
+// The products of 16 rows of positions, side by side as columns, as rows.
+//   in (n, 16), n a multiple of 8; out (16, n), rows `apart`
+static void turn_rows(const float* in, std::size_t n, float* out, std::size_t apart) {
+  for (std::size_t x = 0; x < n; x += 8)
+    for (std::size_t half = 0; half < 16; half += 8) {
+      Lanes rows[8];
+      turn_eight(in + 16 * x + half, 16, rows);
+      for (std::size_t k = 0; k < 8; ++k)
+        __builtin_memcpy(out + (half + k) * apart + x, &rows[k], sizeof rows[k]);
+    }
+}
+
 // Bounds of the error from products, at n positions side by side.
-//   products                  every 16th counts
-//   squares, sums             differences of corners: of the patches, [bottom right, left; top ...]
-static void product_bounds(const float* products, const double* square_top,
-                           const double* square_bottom, const double* sum_top,
-                           const double* sum_bottom, std::size_t width, std::size_t n,
-                           const Against& t, const float* inverse, float* out) {
-  const double fixed = t.mean * t.sum - t.mean * t.templ_mean * t.area;
+//   energies, sums     of the patches, of pixels less the image's mean
+//   inverses           one by the root of the energy of each patch
+static void product_bounds(const float* products, const float* energies, const float* sums,
+                           const float* inverses, std::size_t n, const Against& t, float* out) {
   for (std::size_t x = 0; x < n; ++x) {
-    const double energy =
-        square_bottom[x + width] - square_bottom[x] - (square_top[x + width] - square_top[x]);
-    const double sum = sum_bottom[x + width] - sum_bottom[x] - (sum_top[x + width] - sum_top[x]);
-    const double dot = static_cast<double>(products[16 * x]) * t.share + t.templ_mean * sum + fixed;
-    const double distance = t.energy + energy - 2.0 * dot;
-    out[x] = static_cast<float>(distance - t.margin) * inverse[x];
+    const float both = (energies[x] + t.energy) * t.rounded;
+    const float distance = both - products[x] * t.share - sums[x] * t.shift - t.margin;
+    out[x] = distance * (inverses[x] * t.inverse);
   }
 }
 
