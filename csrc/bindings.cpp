@@ -19,6 +19,7 @@
 #include "joins/counts.hpp"
 #include "joins/descriptor.hpp"
 #include "joins/hamming_index.hpp"
+#include "joins/sliding.hpp"
 #include "joins/ssim.hpp"
 #include "joins/template.hpp"
 #include "kernels.hpp"
@@ -72,34 +73,62 @@ void run_released(const py::object& progress, const Work& work) {
 }
 
 // A scorer over the pairs of n_rows x n_cols items.
-template <class Scorer>
+template <class AScorer>
 struct Join {
+  using Scorer = AScorer;
   Scorer scorer;
   std::size_t n_rows, n_cols;
 };
 
-template <class Scorer>
-py::array_t<Edge> edges_of(const Join<Scorer>& join, bool triangle, int n_threads,
+// The pairs of images of one size, most of which sketches may show to be unlike.
+struct TemplateJoin : Join<TemplateScorer> {
+  const std::uint8_t* a;
+  const std::uint8_t* b;
+  std::size_t height, width;
+  double threshold;
+
+  bool sketched() const { return threshold > 0.0 && threshold < 1.0 && height * width >= 64; }
+};
+
+// Scores the pairs of a plane, where only those above the threshold are asked for.
+template <class AJoin, class Sink>
+void score_above(const AJoin& join, const Plane& plane, Sink& sink, int n_threads,
+                 Monitor& monitor) {
+  score_pairs(plane, join.scorer, sink, n_threads, monitor);
+}
+
+template <class Sink>
+void score_above(const TemplateJoin& join, const Plane& plane, Sink& sink, int n_threads,
+                 Monitor& monitor) {
+  if (join.sketched())
+    score_sketched(join.scorer, join.a, join.b, join.height, join.width, plane, sink, n_threads,
+                   monitor);
+  else
+    score_pairs(plane, join.scorer, sink, n_threads, monitor);
+}
+
+template <class AJoin>
+py::array_t<Edge> edges_of(const AJoin& join, bool triangle, int n_threads,
                            const py::object& progress) {
   std::vector<Edge> edges;
   run_released(progress, [&](Monitor& monitor) {
-    EdgeSink sink(join.n_rows, Scorer::rows);
-    score_pairs({join.n_rows, join.n_cols, triangle}, join.scorer, sink, n_threads, monitor);
+    EdgeSink sink(join.n_rows, AJoin::Scorer::rows);
+    score_above(join, {join.n_rows, join.n_cols, triangle}, sink, n_threads, monitor);
     edges = sink.take(monitor);
   });
   return to_array(std::move(edges));
 }
 
 // The components of the pairs of one set, without a list of the pairs.
-template <class Scorer>
-py::array_t<std::int32_t> components_of(const Join<Scorer>& join, int n_threads,
+template <class AJoin>
+py::array_t<std::int32_t> components_of(const AJoin& join, int n_threads,
                                         const py::object& progress) {
   const Plane plane{join.n_rows, join.n_rows, true};
   py::array_t<std::int32_t> out(static_cast<py::ssize_t>(join.n_rows));
   std::int32_t* labels = out.mutable_data();
   run_released(progress, [&](Monitor& monitor) {
-    ComponentSink sink(labels, plane, Scorer::rows, monitor);
-    score_pairs(plane, join.scorer, sink, n_threads, monitor);
+    ComponentSink sink(labels, plane, AJoin::Scorer::rows, monitor);
+    score_above(join, plane, sink, n_threads, monitor);
     sink.label();
   });
   return out;
@@ -137,7 +166,7 @@ py::array_t<Edge> edges_of(const HammingJoin& join, bool triangle, int n_threads
   const std::optional<std::size_t> radius = join.radius();
   const std::size_t depth = radius ? best_depth(join.codes(triangle), *radius) : 0;
   if (depth > 0) return indexed_edges(join.codes(triangle), *radius, depth, n_threads, progress);
-  return edges_of<CountScorer<std::uint64_t>>(join, triangle, n_threads, progress);
+  return edges_of<Join<CountScorer<std::uint64_t>>>(join, triangle, n_threads, progress);
 }
 
 // A triangle emits no diagonal: an item is scored against itself apart.
@@ -297,14 +326,17 @@ py::array_t<double> ssim_losses(const Array<std::uint8_t>& images) {
   SsimScorer::State state = scorer.make_state(monitor);
   py::array_t<double> out({n, n});
   for (std::size_t i = 0; i < n; ++i)
-    for (std::size_t j = 0; j < n; ++j) out.mutable_data()[i * n + j] = scorer.mean_loss(state, i, j);
+    for (std::size_t j = 0; j < n; ++j)
+      out.mutable_data()[i * n + j] = scorer.mean_loss(state, i, j);
   return out;
 }
 
-Join<TemplateScorer> template_join(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b,
-                                   Asked asked) {
+TemplateJoin template_join(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b,
+                           Asked asked) {
   check_images(a, b, 1);
-  return {{a.data(), b.data(), length(a, 1) * length(a, 2), asked.threshold}, length(a), length(b)};
+  const std::size_t height = length(a, 1), width = length(a, 2);
+  const TemplateScorer scorer(a.data(), b.data(), height * width, asked.threshold);
+  return {{scorer, length(a), length(b)}, a.data(), b.data(), height, width, asked.threshold};
 }
 
 void check_offsets(const Array<std::int64_t>& offsets, std::size_t total) {

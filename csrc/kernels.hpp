@@ -17,6 +17,16 @@ constexpr std::size_t ssim_rows = 32;
 // The most products of two bytes that an int32 can hold: 2^31 / 255^2 = 33025, rounded down.
 constexpr std::size_t dot_block = 32768;
 
+// Pixels of an image that the tile of dot products takes at once: what a row of them, twice as wide
+// for every pixel, needs of the first cache. A sum of products of pairs, at most 510^2 for two
+// pixels, stays far below 2^31.
+constexpr std::size_t dot_piece = 1024;
+
+// A sketch of an image: numbers, what stands for 1 in them, and how far errors by them may be off.
+constexpr std::size_t sketch_size = 32;
+constexpr std::int32_t sketch_unit = 32767;
+constexpr double sketch_slack = 4e-4;
+
 // What makes a cross-checked match of descriptors good; kernels/descriptor.hpp has the rules.
 struct MatchRule {
   enum Kind : std::uint32_t { absolute, relative, ratio } kind;
@@ -28,6 +38,16 @@ constexpr std::size_t descriptor_planes_bytes(std::size_t n) { return (n + 31) /
 constexpr std::size_t descriptor_scratch_words(std::size_t n) {
   return 4 * n + (n + 31) / 32 * 32 + 16;
 }
+
+// What a template has to do with all patches of an image: the factors of product_bounds.
+struct Against {
+  float energy;   // of the template's pixels less the image's mean
+  float rounded;  // a little less than 1, for what float32 rounds
+  float share;    // makes twice a sum of products of what a transform gives
+  float shift;    // twice the difference of the means
+  float margin;   // what twice the sum of products may be off by
+  float inverse;  // one by the root of the template's energy
+};
 
 struct MatchCount {
   std::uint32_t good;
@@ -42,13 +62,49 @@ struct KernelTable {
                               std::size_t n, std::uint32_t radius, std::uint32_t* out);
   void (*signature_tile)(const std::uint32_t* a, std::size_t n_a, const std::uint32_t* b,
                          std::size_t n_b, std::size_t n_slots, std::uint32_t* out);
+  void (*spread_greys)(const std::uint8_t* greys, std::size_t n, std::int16_t* out, double* energy,
+                       double* pairs);
   void (*dot_tile)(const std::int16_t* a, std::size_t n_a, const std::int16_t* b, std::size_t n_b,
-                   std::size_t stride, std::size_t n_pixels, std::int64_t* out);
-  void (*add_squares)(const std::uint8_t* row, std::size_t n, std::int32_t sign, std::int64_t* out);
-  double (*template_span)(const std::uint8_t* image, std::size_t stride, std::size_t n,
-                          const std::uint8_t* templ, std::size_t templ_height,
-                          std::size_t templ_width, std::int64_t templ_energy,
-                          const std::int64_t* energy);
+                   std::size_t stride, std::size_t n, double* out, std::size_t n_out);
+  void (*template_row)(double energy, double pairs, const double* energies, const double* all_pairs,
+                       const double* dots, std::size_t n, double* out);
+  double (*grey_dot)(const std::uint8_t* a, const std::uint8_t* b, std::size_t n);
+  double (*add_row)(const std::uint8_t* greys, std::size_t n, std::int32_t* columns);
+  void (*sketch_row)(const std::int16_t* a, const std::int16_t* b, std::size_t n,
+                     std::int32_t* out);
+  std::size_t (*sketch_hits)(const std::int32_t* products, std::size_t n, float root, float inverse,
+                             const float* roots, const float* inverses, float most,
+                             std::uint32_t* out);
+  void (*widen_greys)(const std::uint8_t* greys, std::size_t n, std::int16_t* out);
+  void (*quad_sums)(const std::int16_t* rows, std::size_t stride, std::size_t n,
+                    std::int16_t* column, float* out);
+  void (*double_sums)(const float* above, const float* below, std::size_t k, std::size_t n,
+                      float* out);
+  void (*corner_sums)(const std::uint8_t* greys, std::size_t n, const double* sums_above,
+                      const double* squares_above, double* sums, double* squares);
+  void (*patch_sums)(const double* sums_top, const double* sums_bottom, const double* squares_top,
+                     const double* squares_bottom, std::size_t width, std::size_t n, double mean,
+                     double area, float* energies, float* sums, float* inverses);
+  void (*grey_sums)(const std::uint8_t* greys, std::size_t n, double* sum, double* energy);
+  std::size_t (*next_below)(const float* bounds, std::size_t from, std::size_t n, float limit);
+  std::size_t (*least_bound)(const float* bounds, std::size_t n);
+  void (*square_bounds)(const float* image, std::size_t stride, const float* templ,
+                        std::size_t templ_stride, std::size_t k, std::size_t m, std::size_t n,
+                        const float* inverse, float share, float* out);
+  void (*patch_dots)(const std::int16_t* image, std::size_t stride, const std::int16_t* templ,
+                     std::size_t templ_stride, std::size_t height, std::size_t width, double* out);
+  void (*fourier_columns)(float* in, std::size_t n, const float* turns, float* scratch,
+                          std::size_t n_out, float* out, std::size_t apart);
+  float (*conjugate_products)(const float* a, const float* b, std::size_t n, float* out);
+  void (*pack_rows)(const float* first, const float* second, std::size_t apart, std::size_t n,
+                    float* out);
+  void (*unpack_rows)(const float* packed, std::size_t n, std::size_t group_apart, float* first,
+                      float* second);
+  void (*stand_rows)(const std::uint8_t* greys, std::size_t n_rows, std::size_t width,
+                     std::int32_t mean, std::size_t n, float* out);
+  void (*turn_rows)(const float* in, std::size_t n, float* out, std::size_t apart);
+  void (*product_bounds)(const float* products, const float* energies, const float* sums,
+                         const float* inverses, std::size_t n, const Against& t, float* out);
   void (*descriptor_planes)(const std::uint64_t* b, std::size_t n_b, std::uint8_t* planes);
   MatchCount (*descriptor_pair)(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
                                 std::size_t n_b, const std::uint8_t* planes, MatchRule rule,

@@ -19,7 +19,7 @@ BITS = "rng.integers(0, 2**64, ({}, {}), np.uint64)"
 SLOTS = "rng.integers(0, 2**32, (150_000, 512), np.uint32)"
 GREYS = "rng.integers(0, 256, ({0}, {1}, {1}), np.uint8)"
 SETS = "(rng.integers(0, 2**64, ({0} * {1}, 4), np.uint64), np.arange({0} + 1) * {1})"
-SIZES = "ragged([(1500, 1500), (400, 400)] * 2)"
+SIZES = "ragged([(1500, 1500), (400, 400)] * 30)"
 RULE = "rule='ratio', max_distance=40"
 PAIRS = "i=np.zeros(200_000, np.int32), j=np.ones(200_000, np.int32)"
 

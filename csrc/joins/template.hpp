@@ -1,94 +1,192 @@
-// Template matching: images of one size by integer dot products, images of any sizes by sliding
-// the smaller inside the larger. Both are exact, so the score is the canonical one at once.
+// Template matching of images of one size, by exact integer sums: the score is the canonical one at
+// once.
 #pragma once
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <numeric>
 #include <vector>
 
 #include "../kernels.hpp"
 #include "../pairwise.hpp"
+#include "sketch.hpp"
 
 namespace clusterimg {
 
-// As template_error in kernels/template.hpp, for whole images.
-inline double template_score(std::int64_t energy_a, std::int64_t energy_b, std::int64_t dot) {
-  const double distance = static_cast<double>(energy_a + energy_b - 2 * dot);
-  const double norm = std::sqrt(static_cast<double>(energy_a) * static_cast<double>(energy_b));
-  if (norm == 0.0) return distance == 0.0 ? 1.0 : 0.0;
-  return 1.0 - std::min(1.0, distance / norm);
-}
-
 class TemplateScorer {
  public:
-  static constexpr std::size_t rows = 32;
-  static constexpr std::size_t cols = 16;
-  // Greys of a few images, widened for the multiply-add of pairs, with their sums of squares.
-  struct Wide {
-    Scratch<std::int16_t> pixels;
-    std::vector<std::int64_t> energy;
-    Wide(std::size_t n, std::size_t n_pixels) : pixels(n * n_pixels), energy(n) {}
+  static constexpr std::size_t rows = 128;
+  static constexpr std::size_t cols = 64;
+  // Pieces of at most n images for the tile of dot products, with the sums that go with them.
+  struct Spread {
+    Scratch<std::int16_t> memory;
+    std::int16_t* greys;  // (n_pieces, n, stride), at a line of the cache: no load meets two
+    std::vector<double> energy, pairs;
+    Spread(std::size_t n_pieces, std::size_t n)
+        : memory(n_pieces * n * stride + 32), greys(memory.data()), energy(n), pairs(n) {
+      while (reinterpret_cast<std::uintptr_t>(greys) % 64 != 0) ++greys;
+    }
   };
   struct State {
     Pulse pulse;
-    Wide rows, cols;
-    std::vector<std::int64_t> dots;
+    Spread rows, cols;
+    std::vector<double> dots, scores;
+    std::vector<std::int32_t> products;  // of sketches
+    std::vector<std::uint32_t> hits;  // columns that sketches leave open, of one row after another
+    std::vector<std::size_t> ends;    // of each row's hits
+    bool begun;                       // whether the band's rows are spread
   };
 
   TemplateScorer(const std::uint8_t* a, const std::uint8_t* b, std::size_t n_pixels,
                  double threshold)
       : a_(a), b_(b), n_pixels_(n_pixels), threshold_(threshold) {}
 
-  State make_state(Monitor& monitor) const {
-    return {Pulse(monitor), Wide(rows, n_pixels_), Wide(cols, n_pixels_),
-            std::vector<std::int64_t>(rows * cols)};
+  // From now on pairs are passed over that sketches show not to be above the threshold.
+  void use(const Sketches& a, const Sketches& b) {
+    sketches_a_ = &a;
+    sketches_b_ = &b;
   }
 
-  void begin(State& state, Range r) const { widen(a_, r, state.rows, state.pulse); }
+  State make_state(Monitor& monitor) const {
+    return {Pulse(monitor),
+            Spread(std::min(n_pieces(), kept_pieces), rows),
+            Spread(1, cols),
+            std::vector<double>(rows * cols),
+            std::vector<double>(cols),
+            std::vector<std::int32_t>(cols),
+            std::vector<std::uint32_t>(rows * cols),
+            std::vector<std::size_t>(rows),
+            false};
+  }
+
+  void begin(State& state, Range) const { state.begun = false; }
 
   template <class Emit>
   void scan(State& state, Range r, Range c, const Emit& emit) const {
-    widen(b_, c, state.cols, state.pulse);
-    dot(state, r.size(), c.size());
-    for (std::size_t i = 0; i < r.size(); ++i)
-      for (std::size_t j = 0; j < c.size(); ++j) {
-        const double s = template_score(state.rows.energy[i], state.cols.energy[j],
-                                        state.dots[i * c.size() + j]);
-        if (s > threshold_) emit(r.begin + i, c.begin + j, s);
-      }
+    if (sketches_a_ != nullptr && 2 * filter(state, r, c, emit) < r.size() * c.size())
+      score_hits(state, r, c, emit);
+    else
+      score_all(state, r, c, emit);
   }
 
   double score(State& state, std::size_t i, std::size_t j) const {
-    widen(a_, {i, i + 1}, state.rows, state.pulse);
-    widen(b_, {j, j + 1}, state.cols, state.pulse);
-    dot(state, 1, 1);
-    return template_score(state.rows.energy[0], state.cols.energy[0], state.dots[0]);
+    const std::uint8_t *a = a_ + i * n_pixels_, *b = b_ + j * n_pixels_;
+    return score_of(dot(state, a, a), dot(state, b, b), dot(state, a, b));
   }
 
  private:
-  void dot(State& state, std::size_t n_a, std::size_t n_b) const {
-    std::fill_n(state.dots.begin(), n_a * n_b, 0);
+  // Rows of a spread start apart from each other in the banks of the first cache.
+  static constexpr std::size_t stride = dot_piece + 32;
+  static constexpr std::size_t kept_pieces = 16;  // of a band of rows: 2 MB
+  static constexpr std::size_t strip = 16;        // rows of a tile that stay in the first cache
+
+  static double score_of(double energy_a, double energy_b, double dot) {
+    double out = 0;  // with a sum of squares for that of pairs it takes a common dot product
+    kernels().template_row(energy_a, energy_a, &energy_b, &energy_b, &dot, 1, &out);
+    return out;
+  }
+
+  double dot(State& state, const std::uint8_t* a, const std::uint8_t* b) const {
+    double sum = 0;
     for (std::size_t p = 0; p < n_pixels_; p += dot_block) {
       const std::size_t n = std::min(dot_block, n_pixels_ - p);
-      kernels().dot_tile(state.rows.pixels.data() + p, n_a, state.cols.pixels.data() + p, n_b,
-                         n_pixels_, n, state.dots.data());
-      state.pulse.after(n_a * n_b * n);
+      sum += kernels().grey_dot(a + p, b + p, n);
+      state.pulse.after(n);
+    }
+    return sum;
+  }
+
+  // Finds the pairs of a tile that sketches leave open; returns how many.
+  template <class Emit>
+  std::size_t filter(State& state, Range r, Range c, const Emit& emit) const {
+    const float most = static_cast<float>(1.0 - threshold_ + sketch_slack);
+    std::size_t n = 0;
+    for (std::size_t i = r.begin; i < r.end; ++i) {
+      if (emit.wants(i, c.end - 1)) {
+        kernels().sketch_row(sketches_a_->row(i), sketches_b_->lanes(c.begin),
+                             (c.size() + 15) / 16 * 16, state.products.data());
+        n += kernels().sketch_hits(state.products.data(), c.size(), *sketches_a_->roots(i),
+                                   *sketches_a_->inverses(i), sketches_b_->roots(c.begin),
+                                   sketches_b_->inverses(c.begin), most, state.hits.data() + n);
+      }
+      state.ends[i - r.begin] = n;
+    }
+    return n;
+  }
+
+  template <class Emit>
+  void score_hits(State& state, Range r, Range c, const Emit& emit) const {
+    for (std::size_t i = r.begin, hit = 0; i < r.end; ++i)
+      for (; hit < state.ends[i - r.begin]; ++hit) {
+        const std::size_t j = c.begin + state.hits[hit];
+        if (!emit.wants(i, j)) continue;
+        const double s = score_of(*sketches_a_->energies(i), *sketches_b_->energies(j),
+                                  dot(state, a_ + i * n_pixels_, b_ + j * n_pixels_));
+        if (s > threshold_) emit(i, j, s);
+      }
+  }
+
+  template <class Emit>
+  void score_all(State& state, Range r, Range c, const Emit& emit) const {
+    if (!state.begun) spread_rows(state, r);
+    multiply(state, r, c, emit);
+    for (std::size_t i = 0; i < r.size(); ++i) {
+      kernels().template_row(state.rows.energy[i], state.rows.pairs[i], state.cols.energy.data(),
+                             state.cols.pairs.data(), &state.dots[i * cols], c.size(),
+                             state.scores.data());
+      for (std::size_t j = 0; j < c.size(); ++j)
+        if (state.scores[j] > threshold_) emit(r.begin + i, c.begin + j, state.scores[j]);
     }
   }
 
-  void widen(const std::uint8_t* images, Range range, Wide& out, Pulse& pulse) const {
-    const std::uint8_t* source = images + range.begin * n_pixels_;
-    for (std::size_t k = 0; k < range.size(); ++k) {
-      std::int64_t energy = 0;
-      for (std::size_t p = 0; p < n_pixels_; ++p) {
-        const std::uint8_t grey = source[k * n_pixels_ + p];
-        out.pixels[k * n_pixels_ + p] = grey;
-        energy += static_cast<std::int32_t>(grey) * grey;
+  void spread_rows(State& state, Range r) const {
+    start(state.rows);
+    for (std::size_t piece = 0; piece < n_pieces() && n_pieces() <= kept_pieces; ++piece)
+      spread(state, a_, r, piece, state.rows, piece);
+    state.begun = true;
+  }
+
+  std::size_t n_pieces() const { return (n_pixels_ + dot_piece - 1) / dot_piece; }
+
+  static void start(Spread& out) {
+    std::fill(out.energy.begin(), out.energy.end(), 0.0);
+    std::fill(out.pairs.begin(), out.pairs.end(), 0.0);
+  }
+
+  // Spreads a piece of some images into place `at`, and black up to a multiple of four images.
+  void spread(State& state, const std::uint8_t* images, Range range, std::size_t piece, Spread& out,
+              std::size_t at) const {
+    const std::size_t n = std::min(dot_piece, n_pixels_ - piece * dot_piece);
+    std::int16_t* to = out.greys + at * rows * stride;
+    const std::uint8_t* from = images + range.begin * n_pixels_ + piece * dot_piece;
+    for (std::size_t k = 0; k < range.size(); ++k)
+      kernels().spread_greys(from + k * n_pixels_, n, to + k * stride, &out.energy[k],
+                             &out.pairs[k]);
+    for (std::size_t k = range.size(); k % 4 != 0; ++k) std::fill_n(to + k * stride, stride, 0);
+    state.pulse.after(range.size() * n);
+  }
+
+  // The sums of a tile, but of no block of 4 columns that lies below the diagonal as a whole.
+  template <class Emit>
+  void multiply(State& state, Range r, Range c, const Emit& emit) const {
+    const bool kept = n_pieces() <= kept_pieces;
+    start(state.cols);
+    if (!kept) start(state.rows);
+    std::fill(state.dots.begin(), state.dots.end(), 0.0);
+    for (std::size_t piece = 0; piece < n_pieces(); ++piece) {
+      if (!kept) spread(state, a_, r, piece, state.rows, 0);
+      spread(state, b_, c, piece, state.cols, 0);
+      const std::size_t n = std::min(dot_piece, (n_pixels_ - piece * dot_piece + 31) / 32 * 32);
+      const std::int16_t* a = state.rows.greys + (kept ? piece * rows * stride : 0);
+      for (std::size_t i = 0; i < r.size(); i += strip) {
+        std::size_t j = 0;
+        while (j < c.size() && !emit.wants(r.begin + i, std::min(c.begin + j + 4, c.end) - 1))
+          j += 4;
+        const std::size_t n_a = std::min(strip, r.size() - i);
+        kernels().dot_tile(a + i * stride, n_a + n_a % 2, state.cols.greys + j * stride,
+                           (c.size() - std::min(j, c.size()) + 3) / 4 * 4, stride, n,
+                           &state.dots[i * cols + j], cols);
+        state.pulse.after(n_a * c.size() * n / 16);
       }
-      out.energy[k] = energy;
-      pulse.after(n_pixels_);
     }
   }
 
@@ -96,99 +194,24 @@ class TemplateScorer {
   const std::uint8_t* b_;
   std::size_t n_pixels_;
   double threshold_;
+  const Sketches* sketches_a_ = nullptr;
+  const Sketches* sketches_b_ = nullptr;
 };
 
-// Images of any sizes, one after another.
-struct RaggedImages {
-  const std::uint8_t* pixels;
-  const std::int64_t* offsets;  // (n + 1)
-  const std::int32_t* shapes;   // (n, 2) height, width
-  std::size_t n;
-
-  const std::uint8_t* image(std::size_t k) const { return pixels + offsets[k]; }
-  std::size_t height(std::size_t k) const { return static_cast<std::size_t>(shapes[2 * k]); }
-  std::size_t width(std::size_t k) const { return static_cast<std::size_t>(shapes[2 * k + 1]); }
-};
-
-class SlidingScorer {
- public:
-  static constexpr std::size_t rows = 1;
-  static constexpr std::size_t cols = 1;
-  struct State {
-    Pulse pulse;
-    std::vector<std::int64_t> energy;
-  };
-
-  SlidingScorer(const RaggedImages& a, const RaggedImages& b, double threshold)
-      : a_(a), b_(b), threshold_(threshold) {
-    for (std::size_t k = 0; k < a.n; ++k) widest_ = std::max(widest_, a.width(k));
-    for (std::size_t k = 0; k < b.n; ++k) widest_ = std::max(widest_, b.width(k));
+// The pairs of a plane above a threshold, most of which sketches may show to be unlike.
+template <class Sink>
+void score_sketched(TemplateScorer scorer, const std::uint8_t* a, const std::uint8_t* b,
+                    std::size_t height, std::size_t width, const Plane& plane, Sink& sink,
+                    int n_threads, Monitor& monitor) {
+  const Sketches rows(a, plane.n_rows, height, width, n_threads, monitor);
+  if (plane.triangle) {
+    scorer.use(rows, rows);
+    score_pairs(plane, scorer, sink, n_threads, monitor);
+    return;
   }
-
-  State make_state(Monitor& monitor) const {
-    return {Pulse(monitor), std::vector<std::int64_t>(widest_)};
-  }
-  void begin(State&, Range) const {}
-
-  // Above every threshold but -inf there is nothing to emit where neither image fits inside.
-  template <class Emit>
-  void scan(State& state, Range r, Range c, const Emit& emit) const {
-    if (!emit.wants(r.begin, c.begin)) return;
-    const double s = score(state, r.begin, c.begin);
-    if (s > threshold_) emit(r.begin, c.begin, s);
-  }
-
-  double score(State& state, std::size_t i, std::size_t j) const {
-    if (fits(b_, j, a_, i)) return slide(state, a_, i, b_, j);
-    if (fits(a_, i, b_, j)) return slide(state, b_, j, a_, i);
-    return no_score;
-  }
-
- private:
-  static constexpr std::size_t products_at_once = 5000000;
-
-  static bool fits(const RaggedImages& small, std::size_t s, const RaggedImages& large,
-                   std::size_t l) {
-    return small.height(s) <= large.height(l) && small.width(s) <= large.width(l);
-  }
-
-  // One less the least error over all positions, scored some at a time: one pair may take minutes.
-  static double slide(State& state, const RaggedImages& large, std::size_t l,
-                      const RaggedImages& small, std::size_t s) {
-    const std::uint8_t* image = large.image(l);
-    const std::uint8_t* templ = small.image(s);
-    const std::size_t width = large.width(l), height = large.height(l);
-    const std::size_t templ_width = small.width(s), templ_height = small.height(s);
-    const std::size_t across = width - templ_width + 1, area = templ_width * templ_height;
-    const std::size_t span = 1 + products_at_once / area;
-    std::int64_t* energy = state.energy.data();  // of each column under the template
-    const auto add_rows = [&](const std::uint8_t* rows, std::size_t n_rows, std::size_t n) {
-      for (std::size_t y = 0; y < n_rows; ++y) kernels().add_squares(rows + y * n, n, 1, energy);
-    };
-
-    std::fill_n(energy, width, 0);
-    add_rows(templ, templ_height, templ_width);
-    const std::int64_t templ_energy =
-        std::accumulate(energy, energy + templ_width, std::int64_t{0});
-    std::fill_n(energy, width, 0);
-    add_rows(image, templ_height, width);
-    double least = 1.0;
-    for (std::size_t y = 0;; ++y, image += width) {
-      for (std::size_t x = 0; x < across; x += span) {
-        const std::size_t n = std::min(span, across - x);
-        least = std::min(least, kernels().template_span(image + x, width, n, templ, templ_height,
-                                                        templ_width, templ_energy, energy + x));
-        state.pulse.after(n * area);
-      }
-      if (y + templ_height == height) return 1.0 - least;
-      kernels().add_squares(image, width, -1, energy);
-      kernels().add_squares(image + templ_height * width, width, 1, energy);
-    }
-  }
-
-  RaggedImages a_, b_;
-  double threshold_;
-  std::size_t widest_ = 1;
-};
+  const Sketches cols(b, plane.n_cols, height, width, n_threads, monitor);
+  scorer.use(rows, cols);
+  score_pairs(plane, scorer, sink, n_threads, monitor);
+}
 
 }  // namespace clusterimg

@@ -19,6 +19,7 @@
 
 #include "../../csrc/joins/counts.hpp"
 #include "../../csrc/joins/descriptor.hpp"
+#include "../../csrc/joins/sliding.hpp"
 #include "../../csrc/joins/ssim.hpp"
 #include "../../csrc/joins/template.hpp"
 #include "../../csrc/union_find.hpp"

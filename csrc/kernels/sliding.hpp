@@ -1,0 +1,188 @@
+// A template in an image: lower bounds of its error at many positions, exact sums at a few.
+//
+// Bound. Cut the template and the patch under it into the same disjoint squares of k x k pixels;
+// what no square covers is left out. By Cauchy-Schwarz a square of pixel sums S and T has
+//   sum (p - t)^2 >= (S - T)^2 / k^2,
+// so that   distance >= sum over squares of (S - T)^2 / k^2   and   error >= that / norm.
+// The sums of all squares of an image are taken once; a bound costs 1 / k^2 of a distance.
+//
+// Rounding. The sums are integers of at most 16^2 * 255 < 2^24, exact in float32, and so are their
+// differences. Each term, each partial sum and each of the few steps after them is rounded by one
+// part in 2^24 at most, and no term is negative, so a bound of m x n squares is too large by less
+// than (m + n + 16) parts in 2^23 (slack_of in joins/sliding.hpp), for sums along a row are added
+// up apart.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace clusterimg::CLUSTERIMG_ISA {
+
+// Greys as int16, for the multiply-add of pairs.
+static void widen_greys(const std::uint8_t* greys, std::size_t n, std::int16_t* out) {
+  for (std::size_t x = 0; x < n; ++x) out[x] = greys[x];
+}
+
+// Sums of 4 x 4 pixels at n - 3 places side by side.
+//   rows (4, n)    `stride` apart
+//   column (n)     scratch
+//   out            (n - 3)
+static void quad_sums(const std::int16_t* rows, std::size_t stride, std::size_t n,
+                      std::int16_t* column, float* out) {
+  for (std::size_t x = 0; x < n; ++x)
+    column[x] = static_cast<std::int16_t>(rows[x] + rows[x + stride] + rows[x + 2 * stride] +
+                                          rows[x + 3 * stride]);
+  for (std::size_t x = 0; x + 3 < n; ++x)
+    out[x] = static_cast<float>(column[x] + column[x + 1] + column[x + 2] + column[x + 3]);
+}
+
+// Sums of squares of side 2 k out of those of side k, at n places side by side.
+//   above, below (n + k)    the row of the places and the one k under it
+static void double_sums(const float* above, const float* below, std::size_t k, std::size_t n,
+                        float* out) {
+  for (std::size_t x = 0; x < n; ++x) out[x] = above[x] + above[x + k] + below[x] + below[x + k];
+}
+
+// The sums of the greys, and of their squares, above and left of each corner of a row of pixels.
+//   sums_above, squares_above, sums, squares (n + 1)    exact: integers below 2^53
+static void corner_sums(const std::uint8_t* greys, std::size_t n, const double* sums_above,
+                        const double* squares_above, double* sums, double* squares) {
+  std::int64_t sum = 0, square = 0;
+  for (std::size_t x = 0; x <= n; ++x) {
+    sums[x] = sums_above[x] + static_cast<double>(sum);
+    squares[x] = squares_above[x] + static_cast<double>(square);
+    if (x == n) break;
+    sum += greys[x];
+    square += static_cast<std::int32_t>(greys[x]) * greys[x];
+  }
+}
+
+// What bounds need of the patches at n positions side by side.
+//   sums_top, sums_bottom, squares_top, squares_bottom (n + width)    corners
+//   mean, area        of the image, of a patch
+//   energies, sums    of pixels less the mean
+//   inverses          one by the root of the energy of the pixels; where that is 0, so that the
+//   error
+//                     is 1, a number so large that no bound is below 1
+static void patch_sums(const double* sums_top, const double* sums_bottom, const double* squares_top,
+                       const double* squares_bottom, std::size_t width, std::size_t n, double mean,
+                       double area, float* energies, float* sums, float* inverses) {
+  for (std::size_t x = 0; x < n; ++x) {
+    const double sum =
+        sums_bottom[x + width] - sums_bottom[x] - (sums_top[x + width] - sums_top[x]);
+    const double energy =
+        squares_bottom[x + width] - squares_bottom[x] - (squares_top[x + width] - squares_top[x]);
+    energies[x] = static_cast<float>(energy - mean * (2.0 * sum - mean * area));
+    sums[x] = static_cast<float>(sum - mean * area);
+    inverses[x] = 1.0f / __builtin_sqrtf(static_cast<float>(energy));
+  }
+}
+
+// The sum of greys and that of their squares, added to; n at most dot_block.
+static void grey_sums(const std::uint8_t* greys, std::size_t n, double* sum, double* energy) {
+  std::int32_t part = 0, squares = 0;
+  for (std::size_t x = 0; x < n; ++x) {
+    part += greys[x];
+    squares += greys[x] * greys[x];
+  }
+  *sum += part;
+  *energy += squares;
+}
+
+// The first of positions from..n - 1 with a bound below `limit`, or n; n - from a multiple of 16.
+static std::size_t next_below(const float* bounds, std::size_t from, std::size_t n, float limit) {
+  for (; from < n; from += 16) {
+    std::int32_t any = 0;
+    for (std::size_t k = from; k < from + 16; ++k) any |= bounds[k] < limit;
+    if (any != 0) break;
+  }
+  while (from < n && !(bounds[from] < limit)) ++from;
+  return from;
+}
+
+// Where the least of n bounds is, or one of them; n a multiple of 16.
+static std::size_t least_bound(const float* bounds, std::size_t n) {
+  float least[16];
+  for (std::size_t k = 0; k < 16; ++k) least[k] = bounds[k];
+  for (std::size_t at = 16; at < n; at += 16)
+    for (std::size_t k = 0; k < 16; ++k)
+      least[k] = bounds[at + k] < least[k] ? bounds[at + k] : least[k];
+  float lowest = least[0];
+  for (std::size_t k = 1; k < 16; ++k) lowest = least[k] < lowest ? least[k] : lowest;
+  for (std::size_t at = 0; at < n; ++at)
+    if (bounds[at] == lowest) return at;
+  return 0;
+}
+
+using Floats = float __attribute__((vector_size(32)));
+constexpr std::size_t float_lanes = 8;
+
+// Bounds of the error at 2 float_lanes positions side by side.
+//   image    sums of squares of side k under the first position, rows `stride` apart
+//   templ    those of the template, rows `templ_stride` apart, of which every k-th counts
+//   m, n     squares of the template downwards and along
+//   inverse  one by the root of the energy of each patch
+//   share    one by that of the template and by k^2
+static void square_bounds(const float* image, std::size_t stride, const float* templ,
+                          std::size_t templ_stride, std::size_t k, std::size_t m, std::size_t n,
+                          const float* inverse, float share, float* out) {
+  Floats total[2] = {};
+  for (std::size_t v = 0; v < m; ++v) {
+    const float* under = image + v * k * stride;
+    const float* over = templ + v * k * templ_stride;
+    Floats row[2] = {};
+    for (std::size_t u = 0; u < n * k; u += k)
+      for (std::size_t half = 0; half < 2; ++half) {
+        Floats s;
+        __builtin_memcpy(&s, under + u + half * float_lanes, sizeof s);
+        s -= over[u];
+        row[half] += s * s;
+      }
+    for (std::size_t half = 0; half < 2; ++half) total[half] += row[half];
+  }
+  for (std::size_t half = 0; half < 2; ++half) {
+    Floats norm;
+    __builtin_memcpy(&norm, inverse + half * float_lanes, sizeof norm);
+    total[half] *= share * norm;
+    __builtin_memcpy(out + half * float_lanes, &total[half], sizeof norm);
+  }
+}
+
+// The exact dot products of a template with the patches at four positions side by side.
+//   image    as int16, rows `stride` apart, of which the first width + 3 pixels may be read
+//   templ    as int16, rows `templ_stride` apart, zeros beside it up to `width`
+//   width    a multiple of 16
+static void patch_dots(const std::int16_t* image, std::size_t stride, const std::int16_t* templ,
+                       std::size_t templ_stride, std::size_t height, std::size_t width,
+                       double* out) {
+  for (std::size_t k = 0; k < 4; ++k) out[k] = 0.0;
+#if defined(CLUSTERIMG_INT16_LANES)
+  Int16s sums[4] = {};
+  std::size_t added = 0;
+  for (std::size_t v = 0; v < height; ++v, image += stride, templ += templ_stride)
+    for (std::size_t start = 0; start < width; start += dot_block) {
+      const std::size_t stop = start + dot_block < width ? start + dot_block : width;
+      if (added + (stop - start) > dot_block) {
+        add_totals(sums, out);
+        for (std::size_t k = 0; k < 4; ++k) sums[k] = Int16s{};
+        added = 0;
+      }
+      added += stop - start;
+      for (std::size_t u = start; u < stop; u += int16_lanes) {
+        Int16s t = load16(templ + u);
+        hold(t);
+#pragma GCC unroll 4
+        for (std::size_t k = 0; k < 4; ++k) add_products(sums[k], load16(image + u + k), t);
+      }
+    }
+  add_totals(sums, out);
+#else
+  for (std::size_t v = 0; v < height; ++v, image += stride, templ += templ_stride)
+    for (std::size_t k = 0; k < 4; ++k) {
+      std::int64_t dot = 0;
+      for (std::size_t u = 0; u < width; ++u) dot += image[u + k] * templ[u];
+      out[k] += static_cast<double>(dot);
+    }
+#endif
+}
+
+}  // namespace clusterimg::CLUSTERIMG_ISA
