@@ -26,6 +26,10 @@ constexpr std::size_t descriptor_scratch_words(std::size_t n) {
   return 4 * n + (n + 31) / 32 * 32 + 16;
 }
 
+// Signatures in a block of codes, and slots of planes rounded up; kernels/signature.hpp has both.
+constexpr std::size_t signature_block = 64;
+constexpr std::size_t signature_padded(std::size_t n_slots) { return (n_slots + 15) / 16 * 16; }
+
 struct MatchCount {
   std::uint32_t good;
   std::uint32_t matches;
@@ -39,6 +43,14 @@ struct KernelTable {
                               std::size_t n, std::uint32_t radius, std::uint32_t* out);
   void (*signature_tile)(const std::uint32_t* a, std::size_t n_a, const std::uint32_t* b,
                          std::size_t n_b, std::size_t n_slots, std::uint32_t* out);
+  void (*signature_counts)(const std::int16_t* a, std::size_t first, std::size_t n_a,
+                           const std::int16_t* b, std::size_t n_slots, std::uint16_t* out);
+  void (*signature_digests)(const std::uint32_t* a, std::size_t n_a, std::size_t n_slots,
+                            std::uint8_t* digests);
+  void (*signature_planes)(const std::uint32_t* b, std::size_t n_b, std::size_t n_slots,
+                           std::uint64_t* planes);
+  void (*signature_above)(const std::uint8_t* digests, std::size_t n_a, const std::uint64_t* planes,
+                          std::size_t n_slots, std::uint32_t least, std::uint64_t* out);
   void (*dot_tile)(const std::int16_t* a, std::size_t n_a, const std::int16_t* b, std::size_t n_b,
                    std::size_t stride, std::size_t n_pixels, std::int64_t* out);
   void (*add_squares)(const std::uint8_t* row, std::size_t n, std::int32_t sign, std::int64_t* out);
