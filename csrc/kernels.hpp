@@ -20,8 +20,17 @@ struct MatchRule {
   std::uint32_t max_distance;
 };
 
-// Sizes of the buffers the descriptor kernel needs for at most n rows on each side.
-constexpr std::size_t descriptor_planes_bytes(std::size_t n) { return (n + 31) / 32 * 64 * 32; }
+// Four rows of descriptors, laid out; kernels/descriptor_fast.hpp says how.
+struct DescriptorGroup {
+  std::uint16_t planes[312];
+  std::uint8_t n_eights[8];
+  std::uint8_t differing[4];
+};
+
+// Sizes of the buffers the descriptor kernel needs for at most n rows on each side. Planes begin at
+// a multiple of 32 bytes.
+constexpr std::size_t descriptor_groups_of(std::size_t n) { return (n + 3) / 4; }
+constexpr std::size_t descriptor_planes_bytes(std::size_t n) { return (n + 255) / 256 * 513 * 32; }
 constexpr std::size_t descriptor_scratch_words(std::size_t n) {
   return 4 * n + (n + 31) / 32 * 32 + 16;
 }
@@ -59,7 +68,9 @@ struct KernelTable {
                           std::size_t templ_width, std::int64_t templ_energy,
                           const std::int64_t* energy);
   void (*descriptor_planes)(const std::uint64_t* b, std::size_t n_b, std::uint8_t* planes);
-  MatchCount (*descriptor_pair)(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
+  void (*descriptor_groups)(const std::uint64_t* a, std::size_t n_a, DescriptorGroup* groups);
+  MatchCount (*descriptor_pair)(const std::uint64_t* a, std::size_t n_a,
+                                const DescriptorGroup* groups, const std::uint64_t* b,
                                 std::size_t n_b, const std::uint8_t* planes, MatchRule rule,
                                 std::uint32_t* scratch);
   void (*ssim_statistics)(const std::uint8_t* image, std::size_t height, std::size_t width,

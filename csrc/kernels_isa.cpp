@@ -13,10 +13,10 @@ namespace clusterimg::CLUSTERIMG_ISA {
 
 extern const KernelTable table;
 const KernelTable table = {
-    CLUSTERIMG_ISA_NAME, hamming_tile,      hamming_near,     signature_tile,  signature_counts,
-    signature_digests,   signature_planes,  signature_above,  dot_tile,        add_squares,
-    template_span,       descriptor_planes, descriptor_pair,  ssim_statistics, ssim_tile,
-    ssim_pair,           resample_rows,     resample_columns, low_frequencies,
+    CLUSTERIMG_ISA_NAME, hamming_tile,      hamming_near,      signature_tile,   signature_counts,
+    signature_digests,   signature_planes,  signature_above,   dot_tile,         add_squares,
+    template_span,       descriptor_planes, descriptor_groups, descriptor_pair,  ssim_statistics,
+    ssim_tile,           ssim_pair,         resample_rows,     resample_columns, low_frequencies,
 };
 
 }  // namespace clusterimg::CLUSTERIMG_ISA
