@@ -24,7 +24,7 @@ struct DescriptorSets {
 class DescriptorScorer {
  public:
   static constexpr std::size_t rows = 16;
-  static constexpr std::size_t cols = 8;
+  static constexpr std::size_t cols = 32;
   struct State {
     Pulse pulse;
     std::vector<DescriptorGroup> groups;

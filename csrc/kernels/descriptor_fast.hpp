@@ -138,36 +138,38 @@ static void descriptor_groups(const std::uint64_t* a, std::size_t n_a, Descripto
 
 using Bits = std::uint64_t __attribute__((vector_size(sizeof(Bytes))));
 
+// y is used once, so that it may stay in memory; z is the running count, which the sum waits for.
 static inline Bits full_add(Bits x, Bits y, Bits z, Bits& carry) {
   const Bits differ = x ^ y;
-  carry = (x & y) | (differ & z);
+  carry = x ^ (differ & (x ^ z));
   return differ ^ z;
 }
 
-// Counts, modulo 256, of the bits in 8 n planes: one byte a row of b.
+// Counts, modulo 256, of the bits in 8 n planes: one byte a row of b. At most 2^n_bits - 1.
+template <std::size_t n_bits>
 static inline void count_planes(const std::uint16_t* list, std::size_t n,
                                 const std::uint8_t* planes, Bytes* counts) {
-  Bits c0 = {}, c1 = {}, c2 = {}, c3 = {}, c4 = {}, c5 = {}, c6 = {}, c7 = {};
+  Bits ones = {}, twos = {}, fours = {}, high[5] = {};
   const auto plane = [&](std::size_t k) {
     return *reinterpret_cast<const Bits*>(planes + list[k]);
   };
   for (; n > 0; --n, list += 8) {
-    Bits two[2], four[2], carry, next;
-    c0 = full_add(c0, plane(0), plane(1), two[0]);
-    c0 = full_add(c0, plane(2), plane(3), two[1]);
-    c1 = full_add(c1, two[0], two[1], four[0]);
-    c0 = full_add(c0, plane(4), plane(5), two[0]);
-    c0 = full_add(c0, plane(6), plane(7), two[1]);
-    c1 = full_add(c1, two[0], two[1], four[1]);
-    c2 = full_add(c2, four[0], four[1], carry);
-    next = c3 & carry, c3 ^= carry, carry = next;
-    next = c4 & carry, c4 ^= carry, carry = next;
-    next = c5 & carry, c5 ^= carry, carry = next;
-    next = c6 & carry, c6 ^= carry, carry = next;
-    c7 ^= carry;
+    Bits two[2], four[2], carry;
+    ones = full_add(plane(0), plane(1), ones, two[0]);
+    ones = full_add(plane(2), plane(3), ones, two[1]);
+    twos = full_add(two[0], two[1], twos, four[0]);
+    ones = full_add(plane(4), plane(5), ones, two[0]);
+    ones = full_add(plane(6), plane(7), ones, two[1]);
+    twos = full_add(two[0], two[1], twos, four[1]);
+    fours = full_add(four[0], four[1], fours, carry);
+    for (std::size_t bit = 0; bit < n_bits - 3; ++bit) {
+      const Bits next = high[bit] & carry;
+      high[bit] ^= carry;
+      carry = next;
+    }
   }
-  Bytes x[8] = {(Bytes)c0, (Bytes)c1, (Bytes)c2, (Bytes)c3,
-                (Bytes)c4, (Bytes)c5, (Bytes)c6, (Bytes)c7};
+  Bytes x[8] = {(Bytes)ones,    (Bytes)twos,    (Bytes)fours,   (Bytes)high[0],
+                (Bytes)high[1], (Bytes)high[2], (Bytes)high[3], (Bytes)high[4]};
   turn(x);
   for (std::size_t v = 0; v < 8; ++v) counts[v] = x[v];
 }
@@ -184,58 +186,50 @@ static void clear(Least& least) {
   }
 }
 
-// `next` is the second least of what was seen together with `distance`.
-static inline void see(Least& least, std::size_t lane, Bytes distance, Bytes next, Bytes from_low,
-                       Bytes from_high) {
-  const Bytes old = load(least.best + lane);
-  const Bytes now = lower(old, distance);
-  const Bytes keep = equal(now, old);
-  next = lower(next, higher(old, distance));
-  store(least.second + lane, lower(load(least.second + lane), next));
-  store(least.best + lane, now);
-  store(least.low + lane, choose(keep, load(least.low + lane), from_low));
-  store(least.high + lane, choose(keep, load(least.high + lane), from_high));
-}
-
 // The distances of four rows from the counts of the classes of one register of b.
-static inline void distances_of(const Bytes (*counts)[8], std::size_t v, const Bytes* differing,
-                                Bytes* distance) {
+static inline void combine(const Bytes (*counts)[8], std::size_t v, const Bytes* differing,
+                           Bytes (*d)[8]) {
   const Bytes n4 = counts[4][v], n5 = counts[5][v], n6 = counts[6][v], n7 = counts[7][v];
   const Bytes e0 = add(counts[0][v], n4), e1 = add(counts[1][v], n5);
   const Bytes e2 = add(counts[2][v], n6), e3 = add(counts[3][v], n7);
   const Bytes a1 = add(e1, e3), a2 = add(e2, e3), a3 = add(add(n4, n5), add(n6, n7));
   const Bytes all = add(add(e0, e2), a1);
-  distance[0] = all;
-  distance[1] = subtract(add(all, differing[1]), add(a1, a1));
-  distance[2] = subtract(add(all, differing[2]), add(a2, a2));
-  distance[3] = subtract(add(all, differing[3]), add(a3, a3));
+  d[0][v] = all;
+  d[1][v] = subtract(add(all, differing[1]), add(a1, a1));
+  d[2][v] = subtract(add(all, differing[2]), add(a2, a2));
+  d[3][v] = subtract(add(all, differing[3]), add(a3, a3));
 }
 
-static inline std::uint32_t least_byte(const std::uint8_t* bytes) {
-  const __m128i* halves = reinterpret_cast<const __m128i*>(bytes);
-  const __m128i least = _mm_min_epu8(_mm_load_si128(halves), _mm_load_si128(halves + 1));
+static inline std::uint32_t least_byte(__m128i low, __m128i high) {
+  const __m128i least = _mm_min_epu8(low, high);
   const __m128i pairs = _mm_min_epu8(least, _mm_srli_epi16(least, 8));
-  const __m128i low = _mm_and_si128(pairs, _mm_set1_epi16(255));
-  return static_cast<std::uint32_t>(_mm_cvtsi128_si32(_mm_minpos_epu16(low))) & 255;
+  const __m128i words = _mm_and_si128(pairs, _mm_set1_epi16(255));
+  return static_cast<std::uint32_t>(_mm_cvtsi128_si32(_mm_minpos_epu16(words))) & 255;
 }
 
-static void reduce_row(Least& least, std::uint32_t* best, std::uint32_t* second) {
-  const std::uint32_t nearest = least_byte(least.best);
-  const __m128i* halves = reinterpret_cast<const __m128i*>(least.best);
+static inline void reduce_row(const Least& least, std::uint32_t* best, std::uint32_t* second) {
+  const auto half = [](const std::uint8_t* bytes, std::size_t k) {
+    return _mm_load_si128(reinterpret_cast<const __m128i*>(bytes) + k);
+  };
+  const __m128i low = half(least.best, 0), high = half(least.best, 1);
+  const std::uint32_t nearest = least_byte(low, high);
   const __m128i wanted = _mm_set1_epi8(static_cast<char>(nearest));
-  const auto low = _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_load_si128(halves), wanted));
-  const auto high = _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_load_si128(halves + 1), wanted));
-  std::uint32_t from = ~0u, last = 0;
-  for (auto lanes = static_cast<std::uint32_t>(low | high << 16); lanes != 0; lanes &= lanes - 1) {
-    last = static_cast<std::uint32_t>(__builtin_ctz(lanes));
+  const __m128i of_low = _mm_cmpeq_epi8(low, wanted), of_high = _mm_cmpeq_epi8(high, wanted);
+  auto lanes = static_cast<std::uint32_t>(_mm_movemask_epi8(of_low)) |
+               static_cast<std::uint32_t>(_mm_movemask_epi8(of_high)) << 16;
+  // Of what the nearest leaves, in its lane and in others, the least is the second nearest.
+  const std::uint32_t others =
+      least_byte(_mm_min_epu8(_mm_or_si128(low, of_low), half(least.second, 0)),
+                 _mm_min_epu8(_mm_or_si128(high, of_high), half(least.second, 1)));
+  *second = (lanes & (lanes - 1)) != 0 ? nearest : others;
+  std::uint32_t from = ~0u;
+  for (; lanes != 0; lanes &= lanes - 1) {
+    const auto l = static_cast<std::uint32_t>(__builtin_ctz(lanes));
     const std::uint32_t column =
-        (least.low[last] | static_cast<std::uint32_t>(least.high[last]) << 8) * 32 + last;
+        (least.low[l] | static_cast<std::uint32_t>(least.high[l]) << 8) * 32 + l;
     from = column < from ? column : from;
   }
   *best = nearest << descriptor_index_bits | from;
-  least.best[last] = 255;  // of what is left, the least is the second, whichever lane it was
-  const std::uint32_t others = least_byte(least.best), below = least_byte(least.second);
-  *second = others < below ? others : below;
 }
 
 static std::uint32_t distance_of(const std::uint64_t* x, const std::uint64_t* y) {
@@ -257,47 +251,110 @@ static bool doubtful(const std::uint64_t* x, const std::uint64_t* others, std::s
   return n_equal < 2;
 }
 
-static void see_block(const DescriptorGroup& group, std::size_t n_rows, std::size_t number,
-                      const std::uint8_t* planes, std::size_t block, std::size_t lane,
-                      std::size_t n_b, Least* rows, Least* columns) {
+// The distances of the 4 rows of a group to the rows of a block, 255 beyond the last: d[k][v].
+static inline void distances_of(const DescriptorGroup& group, const std::uint8_t* planes,
+                                std::size_t n_here, std::size_t lane, Bytes (*d)[8]) {
   Bytes counts[8][8], differing[4];
   const std::uint16_t* list = group.planes;
   for (std::size_t p = 0; p < 8; ++p) {
-    count_planes(list, group.n_eights[p], planes + lane, counts[p]);
-    list += 8 * group.n_eights[p];
+    const std::size_t n = group.n_eights[p];
+    if (n < 8)
+      count_planes<6>(list, n, planes + lane, counts[p]);
+    else
+      count_planes<8>(list, n, planes + lane, counts[p]);
+    list += 8 * n;
   }
   for (std::size_t k = 0; k < 4; ++k) differing[k] = fill(group.differing[k]);
-  const Bytes low = fill(static_cast<int>(number & 255));
-  const Bytes high = fill(static_cast<int>(number >> 8));
-  for (std::size_t v = 0; v < 8 && block * 256 + v * 32 < n_b; ++v) {
-    const std::size_t column = block * 8 + v;
-    Bytes d[4];
-    distances_of(counts, v, differing, d);
-    if (column * 32 + 32 > n_b) {
-      alignas(32) std::uint8_t beyond[32];
-      for (std::size_t l = 0; l < 32; ++l) beyond[l] = column * 32 + l < n_b ? 0 : 255;
-      for (Bytes& distance : d) distance = higher(distance, load(beyond + lane));
-    }
-    const Bytes from_low = fill(static_cast<int>(column & 255));
-    const Bytes from_high = fill(static_cast<int>(column >> 8));
-    for (std::size_t k = 0; k < 4; ++k)
-      if (k < n_rows)
-        see(rows[k], lane, d[k], fill(255), from_low, from_high);
-      else
-        d[k] = fill(255);
-    const Bytes least = lower(d[0], d[1]), most = higher(d[0], d[1]);
-    const Bytes least2 = lower(d[2], d[3]), most2 = higher(d[2], d[3]);
-    const Bytes next = lower(higher(least, least2), lower(most, most2));
-    see(columns[column], lane, lower(least, least2), next, low, high);
+  for (std::size_t v = 0; v < 8; ++v) combine(counts, v, differing, d);
+  if (n_here >= 256) return;
+  for (std::size_t v = n_here / 32; v < 8; ++v) {
+    alignas(32) std::uint8_t beyond[32];
+    for (std::size_t l = 0; l < 32; ++l) beyond[l] = v * 32 + l < n_here ? 0 : 255;
+    for (std::size_t k = 0; k < 4; ++k) d[k][v] = higher(d[k][v], load(beyond + lane));
   }
 }
 
-// The row of a group that is the nearest of a row of b.
+// What a row sees in a block.
+static inline void see_block(Least& row, std::size_t lane, const Bytes* d, std::size_t block) {
+  const Bytes before = load(row.best + lane);
+  Bytes best = before, second = load(row.second + lane), low = load(row.low + lane);
+  for (std::size_t v = 0; v < 8; ++v) {
+    const Bytes now = lower(best, d[v]);
+    second = lower(second, higher(best, d[v]));
+    low = choose(equal(now, best), low, fill(static_cast<int>((block * 8 + v) & 255)));
+    best = now;
+  }
+  store(row.best + lane, best);
+  store(row.second + lane, second);
+  store(row.low + lane, low);
+  store(row.high + lane,
+        choose(equal(best, before), load(row.high + lane), fill(static_cast<int>(block >> 5))));
+}
+
+// What the rows of b see in a group of which they are at d[k].
+static inline void see_group(Least& column, std::size_t lane, Bytes d0, Bytes d1, Bytes d2,
+                             Bytes d3, std::size_t group) {
+  const Bytes least = lower(d0, d1), most = higher(d0, d1);
+  const Bytes least2 = lower(d2, d3), most2 = higher(d2, d3);
+  const Bytes nearest = lower(least, least2);
+  const Bytes next = lower(higher(least, least2), lower(most, most2));
+  const Bytes old = load(column.best + lane), now = lower(old, nearest);
+  const Bytes keep = equal(now, old);
+  const Bytes second = lower(load(column.second + lane), lower(next, higher(old, nearest)));
+  store(column.second + lane, second);
+  store(column.best + lane, now);
+  store(column.low + lane,
+        choose(keep, load(column.low + lane), fill(static_cast<int>(group & 255))));
+  store(column.high + lane,
+        choose(keep, load(column.high + lane), fill(static_cast<int>(group >> 8))));
+}
+
+// `planes` of the block; n_here rows of b are in it or after it.
+static void match_block(const DescriptorGroup& group, std::size_t n_rows, std::size_t number,
+                        const std::uint8_t* planes, std::size_t block, std::size_t n_here,
+                        Least* rows, Least* columns) {
+  for (std::size_t lane = 0; lane < 32; lane += byte_lanes) {
+    Bytes d[4][8];
+    distances_of(group, planes, n_here, lane, d);
+    for (std::size_t k = 0; k < n_rows; ++k) see_block(rows[k], lane, d[k], block);
+    for (std::size_t k = n_rows; k < 4; ++k)
+      for (std::size_t v = 0; v < 8; ++v) d[k][v] = fill(255);
+    for (std::size_t v = 0; v < 8 && v * 32 < n_here; ++v)
+      see_group(columns[block * 8 + v], lane, d[0][v], d[1][v], d[2][v], d[3][v], number);
+  }
+}
+
+// The row of a group that is the nearest of a row of b, at `distance` modulo 256.
 static std::uint32_t row_of_group(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
-                                  std::size_t group, std::uint32_t distance) {
-  for (std::size_t i = group * 4; i < group * 4 + 4 && i < n_a; ++i)
+                                  std::size_t first, std::uint32_t distance) {
+  for (std::size_t i = first; i < first + 4 && i < n_a; ++i)
     if ((distance_of(a + i * 4, b) & 255) == distance) return static_cast<std::uint32_t>(i);
-  return 0;  // all are beyond 255, which is doubtful
+  return static_cast<std::uint32_t>(first);  // all are 255, which is doubtful
+}
+
+// What the rows of b saw. Which row of its group is the nearest is asked only where a row of the
+// group has it as its nearest; elsewhere there is no match whichever it is.
+static bool reduce_columns(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
+                           std::size_t n_b, const Least* columns, Nearest of_a, Nearest of_b) {
+  for (std::size_t j = 0; j < n_b; ++j) {
+    const Least& column = columns[j / 32];
+    const std::size_t l = j % 32;
+    const std::uint32_t distance = column.best[l];
+    std::uint32_t first = 4 * (column.low[l] | static_cast<std::uint32_t>(column.high[l]) << 8);
+    if (distance == 0) first = row_of_group(a, n_a, b + j * 4, first, 0);
+    of_b.best[j] = distance << descriptor_index_bits | first;
+    of_b.second[j] = column.second[l];
+    if (doubtful(b + j * 4, a, n_a, of_b.best[j], of_b.second[j])) return false;
+  }
+  for (std::size_t i = 0; i < n_a; ++i) {
+    const std::uint32_t j = of_a.best[i] & descriptor_index_mask;
+    const std::uint32_t row = of_b.best[j] & descriptor_index_mask;
+    const std::uint32_t distance = of_b.best[j] >> descriptor_index_bits;
+    if (row / 4 == i / 4)
+      of_b.best[j] = distance << descriptor_index_bits |
+                     row_of_group(a, n_a, b + j * 4, row / 4 * 4, distance);
+  }
+  return true;
 }
 
 static bool descriptor_pair_fast(const std::uint64_t* a, std::size_t n_a,
@@ -310,24 +367,15 @@ static bool descriptor_pair_fast(const std::uint64_t* a, std::size_t n_a,
     Least rows[4];
     for (Least& row : rows) clear(row);
     for (std::size_t block = 0; block * 256 < n_b; ++block)
-      for (std::size_t lane = 0; lane < 32; lane += byte_lanes)
-        see_block(groups[first / 4], n_rows, first / 4, planes + block * block_planes * plane_bytes,
-                  block, lane, n_b, rows, columns);
+      match_block(groups[first / 4], n_rows, first / 4, planes + block * block_planes * plane_bytes,
+                  block, n_b - block * 256, rows, columns);
     for (std::size_t k = 0; k < n_rows; ++k) {
       const std::size_t i = first + k;
       reduce_row(rows[k], of_a.best + i, of_a.second + i);
       if (doubtful(a + i * 4, b, n_b, of_a.best[i], of_a.second[i])) return false;
     }
   }
-  for (std::size_t j = 0; j < n_b; ++j) {
-    const Least& column = columns[j / 32];
-    const std::size_t l = j % 32, group = column.low[l] | std::size_t{column.high[l]} << 8;
-    of_b.best[j] = std::uint32_t{column.best[l]} << descriptor_index_bits |
-                   row_of_group(a, n_a, b + j * 4, group, column.best[l]);
-    of_b.second[j] = column.second[l];
-    if (doubtful(b + j * 4, a, n_a, of_b.best[j], of_b.second[j])) return false;
-  }
-  return true;
+  return reduce_columns(a, n_a, b, n_b, columns, of_a, of_b);
 }
 
 }  // namespace clusterimg::CLUSTERIMG_ISA

@@ -131,9 +131,10 @@ static void signature_planes(const std::uint32_t* b, std::size_t n_b, std::size_
 
 using Lanes = std::uint64_t __attribute__((vector_size(8 * signature_lanes)));  // a bit a pair
 
+// y is used once, so that it may stay in memory; z is the running count, which the sum waits for.
 static inline Lanes sum_of(Lanes x, Lanes y, Lanes z, Lanes& carry) {
   const Lanes differ = x ^ y;
-  carry = (x & y) | (differ & z);
+  carry = x ^ (differ & (x ^ z));
   return differ ^ z;
 }
 
@@ -148,11 +149,11 @@ static inline Lanes add_16(const std::uint8_t* pick, const std::uint64_t* planes
       const std::size_t s = e * 8 + f * 4;
       low[0] = sum_of(low[0], plane(s), plane(s + 1), twos[0]);
       low[0] = sum_of(low[0], plane(s + 2), plane(s + 3), twos[1]);
-      low[1] = sum_of(low[1], twos[0], twos[1], fours[f]);
+      low[1] = sum_of(twos[0], twos[1], low[1], fours[f]);
     }
-    low[2] = sum_of(low[2], fours[0], fours[1], eights[e]);
+    low[2] = sum_of(fours[0], fours[1], low[2], eights[e]);
   }
-  low[3] = sum_of(low[3], eights[0], eights[1], carry);
+  low[3] = sum_of(eights[0], eights[1], low[3], carry);
   return carry;
 }
 
