@@ -28,7 +28,7 @@ class DescriptorScorer {
   struct State {
     Pulse pulse;
     std::vector<DescriptorGroup> groups;
-    std::vector<std::uint8_t> planes;
+    Scratch<std::uint8_t> planes;
     std::vector<std::uint32_t> scratch;
   };
 
@@ -41,7 +41,7 @@ class DescriptorScorer {
 
   State make_state(Monitor& monitor) const {
     return {Pulse(monitor), std::vector<DescriptorGroup>(descriptor_groups_of(largest_)),
-            std::vector<std::uint8_t>(cols * descriptor_planes_bytes(largest_) + alignment),
+            Scratch<std::uint8_t>(cols * descriptor_planes_bytes(largest_) + alignment),
             std::vector<std::uint32_t>(descriptor_scratch_words(largest_))};
   }
   void begin(State&, Range) const {}

@@ -90,35 +90,4 @@ static MatchCount descriptor_pair_plain(const std::uint64_t* a, std::size_t n_a,
   return count_matches(of_a, n_a, of_b, rule);
 }
 
-#if defined(__SSE4_1__)
-}  // namespace clusterimg::CLUSTERIMG_ISA
-
-#include "descriptor_fast.hpp"
-
-namespace clusterimg::CLUSTERIMG_ISA {
-#else
-static void descriptor_planes(const std::uint64_t*, std::size_t, std::uint8_t*) {}
-static void descriptor_groups(const std::uint64_t*, std::size_t, DescriptorGroup*) {}
-#endif
-
-static MatchCount descriptor_pair(const std::uint64_t* a, std::size_t n_a,
-                                  const DescriptorGroup* groups, const std::uint64_t* b,
-                                  std::size_t n_b, const std::uint8_t* planes, MatchRule rule,
-                                  std::uint32_t* scratch) {
-  if (n_a == 0 || n_b == 0) return {0, 0};
-  const Nearest of_a{scratch, scratch + n_a};
-  const Nearest of_b{scratch + 2 * n_a, scratch + 2 * n_a + n_b};
-#if defined(__SSE4_1__)
-  auto* columns = reinterpret_cast<Least*>(
-      (reinterpret_cast<std::uintptr_t>(scratch + 2 * (n_a + n_b)) + 31) / 32 * 32);
-  if (n_a > 1 && n_b > 1 && n_a < (1 << 16) && n_b < (1 << 16) &&
-      descriptor_pair_fast(a, n_a, groups, b, n_b, planes, of_a, of_b, columns))
-    return count_matches(of_a, n_a, of_b, rule);
-#else
-  (void)groups;
-  (void)planes;
-#endif
-  return descriptor_pair_plain(a, n_a, b, n_b, rule, of_a, of_b);
-}
-
 }  // namespace clusterimg::CLUSTERIMG_ISA

@@ -19,8 +19,11 @@
 
 #if defined(__SSE4_1__)
 #include <immintrin.h>
+#endif
 
 namespace clusterimg::CLUSTERIMG_ISA {
+
+#if defined(__SSE4_1__)
 
 #if defined(__AVX2__)
 using Bytes = __m256i;
@@ -378,6 +381,30 @@ static bool descriptor_pair_fast(const std::uint64_t* a, std::size_t n_a,
   return reduce_columns(a, n_a, b, n_b, columns, of_a, of_b);
 }
 
-}  // namespace clusterimg::CLUSTERIMG_ISA
-
+#else
+static void descriptor_planes(const std::uint64_t*, std::size_t, std::uint8_t*) {}
+static void descriptor_groups(const std::uint64_t*, std::size_t, DescriptorGroup*) {}
 #endif  // __SSE4_1__
+
+// Fast where it can be, else plain. Set a has been laid out as groups, b as planes.
+static MatchCount descriptor_pair(const std::uint64_t* a, std::size_t n_a,
+                                  const DescriptorGroup* groups, const std::uint64_t* b,
+                                  std::size_t n_b, const std::uint8_t* planes, MatchRule rule,
+                                  std::uint32_t* scratch) {
+  if (n_a == 0 || n_b == 0) return {0, 0};
+  const Nearest of_a{scratch, scratch + n_a};
+  const Nearest of_b{scratch + 2 * n_a, scratch + 2 * n_a + n_b};
+#if defined(__SSE4_1__)
+  auto* columns = reinterpret_cast<Least*>(
+      (reinterpret_cast<std::uintptr_t>(scratch + 2 * (n_a + n_b)) + 31) / 32 * 32);
+  if (n_a > 1 && n_b > 1 && n_a < (1 << 16) && n_b < (1 << 16) &&
+      descriptor_pair_fast(a, n_a, groups, b, n_b, planes, of_a, of_b, columns))
+    return count_matches(of_a, n_a, of_b, rule);
+#else
+  (void)groups;
+  (void)planes;
+#endif
+  return descriptor_pair_plain(a, n_a, b, n_b, rule, of_a, of_b);
+}
+
+}  // namespace clusterimg::CLUSTERIMG_ISA
