@@ -116,21 +116,20 @@ class TileSink {
   void open(std::size_t, Range) {}
   void close(std::size_t) {}
 
-  // The score of (i, j) is scores[counts[i][j]]; counts has rows of `stride`.
-  void put_tile(Range r, Range c, const std::uint16_t* counts, std::size_t stride,
-                const float* scores) {
+  // Scores of the pairs (i, j) of a tile, row by row, `stride` apart.
+  void put_tile(Range r, Range c, const float* scores, std::size_t stride) {
     for (std::size_t i = r.begin; i < r.end; ++i) {
-      const std::uint16_t* row = counts + (i - r.begin) * stride;
-      float* out = out_ + i * plane_.n_cols;
       const std::size_t from = plane_.triangle ? std::max(c.begin, i + 1) : c.begin;
-      for (std::size_t j = from; j < c.end; ++j) out[j] = scores[row[j - c.begin]];
+      if (from < c.end)
+        std::copy_n(scores + (i - r.begin) * stride + from - c.begin, c.end - from,
+                    out_ + i * plane_.n_cols + from);
     }
     if (!plane_.triangle) return;
     for (std::size_t j = c.begin; j < c.end; ++j) {
-      const std::uint16_t* column = counts + j - c.begin;
+      const float* column = scores + j - c.begin;
       float* out = out_ + j * plane_.n_cols;
       const std::size_t end = std::min(r.end, j);
-      for (std::size_t i = r.begin; i < end; ++i) out[i] = scores[column[(i - r.begin) * stride]];
+      for (std::size_t i = r.begin; i < end; ++i) out[i] = column[(i - r.begin) * stride];
     }
   }
 
@@ -146,30 +145,38 @@ class AllSignatures {
   static constexpr std::size_t cols = signature_block;
   struct State {
     std::vector<std::uint16_t> counts;
+    std::vector<float> scores;
   };
 
-  AllSignatures(const Signatures& sets, const SignatureCodes& codes) : sets_(sets), codes_(codes) {
-    for (std::uint32_t equal = 0; equal <= sets.n_slots; ++equal)
-      scores_.push_back(static_cast<float>(sets.share(equal)));
-  }
+  AllSignatures(const Signatures& sets, const SignatureCodes& codes) : sets_(sets), codes_(codes) {}
 
-  State make_state(Monitor&) const { return {std::vector<std::uint16_t>((rows + 1) * cols)}; }
+  State make_state(Monitor&) const {
+    return {std::vector<std::uint16_t>((rows + 1) * cols), std::vector<float>(rows * stride)};
+  }
   void begin(State&, Range) const {}
 
+  // A count and the number of slots are below 2^16, so a division in float32 is the division in
+  // float64 rounded to float32.
   template <class Emit>
   void scan(State& state, Range r, Range c, const Emit& emit) const {
     kernels().signature_counts(codes_.a(), r.begin, r.size(), codes_.b(c.begin / cols),
                                sets_.n_slots, state.counts.data());
-    emit.sink.put_tile(r, c, state.counts.data(), cols, scores_.data());
+    const float n_slots = static_cast<float>(sets_.n_slots);
+    for (std::size_t i = 0; i < r.size(); ++i)
+      for (std::size_t j = 0; j < cols; ++j)
+        state.scores[i * stride + j] = static_cast<float>(state.counts[i * cols + j]) / n_slots;
+    emit.sink.put_tile(r, c, state.scores.data(), stride);
   }
   double score(State&, std::size_t i, std::size_t j) const {
     return sets_.share(sets_.equal(i, j));
   }
 
  private:
+  // Of the tile of scores: not a power of two, so that a column is spread over the cache.
+  static constexpr std::size_t stride = cols + 4;
+
   Signatures sets_;
   const SignatureCodes& codes_;
-  std::vector<float> scores_;
 };
 
 }  // namespace clusterimg
