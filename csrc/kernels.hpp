@@ -20,9 +20,9 @@ struct MatchRule {
   std::uint32_t max_distance;
 };
 
-// Four rows of descriptors, laid out; kernels/descriptor_fast.hpp says how.
+// Four rows of descriptors, laid out; kernels/descriptor_bits.hpp says how.
 struct DescriptorGroup {
-  std::uint16_t planes[312];
+  std::uint16_t planes[320];  // 8 more than a group has at most
   std::uint8_t n_eights[8];
   std::uint8_t differing[4];
 };

@@ -3,6 +3,7 @@
 #include "kernels.hpp"
 
 #include "kernels/descriptor.hpp"
+#include "kernels/descriptor_bits.hpp"
 #include "kernels/descriptor_fast.hpp"
 #include "kernels/hamming.hpp"
 #include "kernels/phash.hpp"

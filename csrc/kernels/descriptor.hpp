@@ -8,7 +8,7 @@
 // Without a second nearest no match is good under ratio.
 //
 //   a (n_a, 4), b (n_b, 4)      row-major words; fewer than 2^20 rows
-//   groups, planes              a and b laid out for the fast path (descriptor_fast.hpp)
+//   groups, planes              a and b laid out for the fast path (descriptor_bits.hpp)
 //   scratch                     descriptor_scratch_words words (kernels.hpp)
 #pragma once
 #include <cstddef>
