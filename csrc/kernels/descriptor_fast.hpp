@@ -11,8 +11,12 @@
 // bit of 256 rows of b. The counts are then turned from planes to bytes, and the rest is done in
 // bytes, modulo 256.
 //
-// A distance of 256 looks like 0, and the lanes where b has no row are given 255. Where a result
-// may come from either, `doubtful` says so, and the pair is scored by the plain loop.
+// Only a distance of 256 is not what it seems: it looks like 0. A row that has one seems to be at 0
+// from its nearest. If the two are not equal, the pair is scored by the plain loop. If they are,
+// the nearest is right (the first of all that seem to be at 0), and no rule asks how far the second
+// is: at distance 0 a match is good whatever that is, under relative if the largest distance is not
+// 0. Where nothing seems to be at 0, all distances are below 256 and right. Lanes where b has no
+// row, and rows that fill up a group, are at 255: behind all others, and neither first nor nearer.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -128,16 +132,10 @@ static std::uint32_t distance_of(const std::uint64_t* x, const std::uint64_t* y)
   return distance;
 }
 
-// Whether the nearest of row `x` among `others` may be other than `best` and `second` say.
-static bool doubtful(const std::uint64_t* x, const std::uint64_t* others, std::size_t n,
-                     std::uint32_t best, std::uint32_t second) {
-  const std::uint32_t distance = best >> descriptor_index_bits;
-  if (distance == 255 || (second == 255 && 4 * distance > 3 * 255)) return true;
-  if (distance != 0) return false;
-  if (distance_of(x, others + (best & descriptor_index_mask) * 4) != 0) return true;
-  std::size_t n_equal = second == 0 ? 0 : 2;
-  for (std::size_t k = 0; k < n && n_equal < 2; ++k) n_equal += distance_of(x, others + k * 4) == 0;
-  return n_equal < 2;
+// Whether the nearest of row `x`, which is at distance 0 modulo 256, is not equal to it.
+static bool is_opposite(const std::uint64_t* x, const std::uint64_t* others, std::uint32_t best) {
+  return best >> descriptor_index_bits == 0 &&
+         distance_of(x, others + (best & descriptor_index_mask) * 4) != 0;
 }
 
 // The distances of the 4 rows of a group to the rows of a block, 255 beyond the last: d[k][v].
@@ -218,7 +216,7 @@ static std::uint32_t row_of_group(const std::uint64_t* a, std::size_t n_a, const
                                   std::size_t first, std::uint32_t distance) {
   for (std::size_t i = first; i < first + 4 && i < n_a; ++i)
     if ((distance_of(a + i * 4, b) & 255) == distance) return static_cast<std::uint32_t>(i);
-  return static_cast<std::uint32_t>(first);  // all are 255, which is doubtful
+  return static_cast<std::uint32_t>(first);
 }
 
 // What the rows of b saw. Which row of its group is the nearest is asked only where a row of the
@@ -233,7 +231,7 @@ static bool reduce_columns(const std::uint64_t* a, std::size_t n_a, const std::u
     if (distance == 0) first = row_of_group(a, n_a, b + j * 4, first, 0);
     of_b.best[j] = distance << descriptor_index_bits | first;
     of_b.second[j] = column.second[l];
-    if (doubtful(b + j * 4, a, n_a, of_b.best[j], of_b.second[j])) return false;
+    if (is_opposite(b + j * 4, a, of_b.best[j])) return false;
   }
   for (std::size_t i = 0; i < n_a; ++i) {
     const std::uint32_t j = of_a.best[i] & descriptor_index_mask;
@@ -261,7 +259,7 @@ static bool descriptor_pair_fast(const std::uint64_t* a, std::size_t n_a,
     for (std::size_t k = 0; k < n_rows; ++k) {
       const std::size_t i = first + k;
       reduce_row(rows[k], of_a.best + i, of_a.second + i);
-      if (doubtful(a + i * 4, b, n_b, of_a.best[i], of_a.second[i])) return false;
+      if (is_opposite(a + i * 4, b, of_a.best[i])) return false;
     }
   }
   return reduce_columns(a, n_a, b, n_b, columns, of_a, of_b);
