@@ -26,32 +26,29 @@ struct Nearest {
   std::uint32_t* second;
 };
 
+// Without a branch a row: whether it has a match is anyone's guess.
 static MatchCount count_matches(Nearest of_a, std::size_t n_a, Nearest of_b, MatchRule rule) {
-  MatchCount count{0, 0};
-  std::uint32_t largest = 0;
+  std::uint32_t matches = 0, largest = 0, near = 0, distinct = 0;
   for (std::size_t i = 0; i < n_a; ++i) {
     const std::uint32_t j = of_a.best[i] & descriptor_index_mask;
-    if ((of_b.best[j] & descriptor_index_mask) != i) {
-      of_a.best[i] = ~0u;
-      continue;
-    }
+    const std::uint32_t matched = (of_b.best[j] & descriptor_index_mask) == i;
     const std::uint32_t distance = of_a.best[i] >> descriptor_index_bits;
-    largest = distance > largest ? distance : largest;
-    ++count.matches;
+    const std::uint32_t second = of_a.second[i] < of_b.second[j] ? of_a.second[i] : of_b.second[j];
+    const std::uint32_t far = matched * distance;
+    matches += matched;
+    largest = far > largest ? far : largest;
+    near += matched & (distance <= rule.max_distance);
+    distinct += matched & (4 * distance <= 3 * second);
   }
+  if (rule.kind == MatchRule::absolute) return {near, matches};
+  if (rule.kind == MatchRule::ratio) return {distinct, matches};
+  std::uint32_t good = 0;
   for (std::size_t i = 0; i < n_a; ++i) {
-    if (of_a.best[i] == ~0u) continue;
-    const std::uint32_t distance = of_a.best[i] >> descriptor_index_bits;
-    const std::uint32_t seen_from_b = of_b.second[of_a.best[i] & descriptor_index_mask];
-    const std::uint32_t second = of_a.second[i] < seen_from_b ? of_a.second[i] : seen_from_b;
-    if (rule.kind == MatchRule::absolute)
-      count.good += distance <= rule.max_distance;
-    else if (rule.kind == MatchRule::relative)
-      count.good += 4 * distance < 3 * largest;
-    else
-      count.good += 4 * distance <= 3 * second;
+    const std::uint32_t j = of_a.best[i] & descriptor_index_mask;
+    const std::uint32_t matched = (of_b.best[j] & descriptor_index_mask) == i;
+    good += matched & (4 * (of_a.best[i] >> descriptor_index_bits) < 3 * largest);
   }
-  return count;
+  return {good, matches};
 }
 
 // Any distances, any numbers of rows. Where there is no second nearest its distance is 0.

@@ -126,7 +126,8 @@ static void planes_of(const std::uint64_t* r0, __m128i* offsets) {
   }
 }
 
-// The bits of each class, for four rows of a. A last group is filled up with copies of its r0.
+// The bits of classes 4, 0, 5, 1, 6, 2, 7, 3, for four rows of a. A last group is filled up with
+// copies of its r0.
 static void descriptor_groups(const std::uint64_t* a, std::size_t n_a, DescriptorGroup* groups) {
   for (std::size_t first = 0; first < n_a; first += 4, ++groups) {
     const std::uint64_t* r0 = a + first * 4;
@@ -141,7 +142,8 @@ static void descriptor_groups(const std::uint64_t* a, std::size_t n_a, Descripto
     __m128i offsets[32];
     planes_of(r0, offsets);
     std::uint16_t* out = groups->planes;
-    for (std::size_t p = 0; p < 8; ++p) {
+    for (std::size_t place = 0; place < 8; ++place) {
+      const std::size_t p = place / 2 + (place % 2 == 0 ? 4 : 0);
       std::uint16_t* const begin = out;
       for (std::size_t w = 0; w < 4; ++w) {
         std::uint64_t bits = (p & 1 ? differ[1][w] : ~differ[1][w]) &
@@ -157,7 +159,7 @@ static void descriptor_groups(const std::uint64_t* a, std::size_t n_a, Descripto
       _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
                        _mm_set1_epi16(static_cast<short>(512 * plane_bytes)));
       const std::size_t n_eights = (static_cast<std::size_t>(out - begin) + 7) / 8;
-      groups->n_eights[p] = static_cast<std::uint8_t>(n_eights);
+      groups->n_eights[place] = static_cast<std::uint8_t>(n_eights);
       out = begin + 8 * n_eights;
     }
   }

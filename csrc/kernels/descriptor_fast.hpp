@@ -38,33 +38,64 @@ static inline Bits full_add(Bits x, Bits y, Bits z, Bits& carry) {
   return differ ^ z;
 }
 
-// Counts, modulo 256, of the bits in 8 n planes: one byte a row of b. At most 2^n_bits - 1.
+// Adds 8 n planes to counts that stay below 2^n_bits, or are modulo 256.
 template <std::size_t n_bits>
-static inline void count_planes(const std::uint16_t* list, std::size_t n,
-                                const std::uint8_t* planes, Bytes* counts) {
-  Bits ones = {}, twos = {}, fours = {}, high[5] = {};
+static inline void add_planes(const std::uint16_t* list, std::size_t n, const std::uint8_t* planes,
+                              Bits* count) {
   const auto plane = [&](std::size_t k) {
     return *reinterpret_cast<const Bits*>(planes + list[k]);
   };
   for (; n > 0; --n, list += 8) {
     Bits two[2], four[2], carry;
-    ones = full_add(plane(0), plane(1), ones, two[0]);
-    ones = full_add(plane(2), plane(3), ones, two[1]);
-    twos = full_add(two[0], two[1], twos, four[0]);
-    ones = full_add(plane(4), plane(5), ones, two[0]);
-    ones = full_add(plane(6), plane(7), ones, two[1]);
-    twos = full_add(two[0], two[1], twos, four[1]);
-    fours = full_add(four[0], four[1], fours, carry);
-    for (std::size_t bit = 0; bit < n_bits - 3; ++bit) {
-      const Bits next = high[bit] & carry;
-      high[bit] ^= carry;
+    count[0] = full_add(plane(0), plane(1), count[0], two[0]);
+    count[0] = full_add(plane(2), plane(3), count[0], two[1]);
+    count[1] = full_add(two[0], two[1], count[1], four[0]);
+    count[0] = full_add(plane(4), plane(5), count[0], two[0]);
+    count[0] = full_add(plane(6), plane(7), count[0], two[1]);
+    count[1] = full_add(two[0], two[1], count[1], four[1]);
+    count[2] = full_add(four[0], four[1], count[2], carry);
+    for (std::size_t bit = 3; bit < n_bits; ++bit) {
+      const Bits next = count[bit] & carry;
+      count[bit] ^= carry;
       carry = next;
     }
   }
-  Bytes x[8] = {(Bytes)ones,    (Bytes)twos,    (Bytes)fours,   (Bytes)high[0],
-                (Bytes)high[1], (Bytes)high[2], (Bytes)high[3], (Bytes)high[4]};
+}
+
+static inline void add_counts(const Bits* count, Bits* sum) {
+  Bits carry = {};
+  for (std::size_t bit = 0; bit < 8; ++bit) {
+    Bits next;
+    sum[bit] = full_add(count[bit], sum[bit], carry, next);
+    carry = next;
+  }
+}
+
+// Counts as bytes, one a row of b.
+static inline void to_bytes(const Bits* count, Bytes* bytes) {
+  Bytes x[8];
+  for (std::size_t bit = 0; bit < 8; ++bit) x[bit] = load(count + bit);
   turn(x);
-  for (std::size_t v = 0; v < 8; ++v) counts[v] = x[v];
+  for (std::size_t v = 0; v < 8; ++v) store(bytes + v, x[v]);
+}
+
+// The sums n_q + n_(4 + q), and as the fifth n_4 + n_5 + n_6 + n_7. A class 4 + q has at most
+// 2^far_bits - 1 planes, it and class q together 2^n_bits - 1.
+template <std::size_t far_bits, std::size_t n_bits>
+static inline void sum_classes(const DescriptorGroup& group, const std::uint8_t* planes,
+                               Bytes (*sums)[8]) {
+  const std::uint16_t* list = group.planes;
+  Bits far[8] = {};
+  for (std::size_t q = 0; q < 4; ++q) {
+    const std::size_t n_far = group.n_eights[2 * q], n_near = group.n_eights[2 * q + 1];
+    Bits count[8] = {};
+    add_planes<far_bits>(list, n_far, planes, count);
+    add_counts(count, far);
+    add_planes<n_bits>(list + 8 * n_far, n_near, planes, count);
+    to_bytes(count, sums[q]);
+    list += 8 * (n_far + n_near);
+  }
+  to_bytes(far, sums[4]);
 }
 
 // The two least distances seen, lane by lane, and where the least came from (first wins).
@@ -79,14 +110,11 @@ static void clear(Least& least) {
   }
 }
 
-// The distances of four rows from the counts of the classes of one register of b.
-static inline void combine(const Bytes (*counts)[8], std::size_t v, const Bytes* differing,
+// The distances of four rows to one register of b.
+static inline void combine(const Bytes (*sums)[8], std::size_t v, const Bytes* differing,
                            Bytes (*d)[8]) {
-  const Bytes n4 = counts[4][v], n5 = counts[5][v], n6 = counts[6][v], n7 = counts[7][v];
-  const Bytes e0 = add(counts[0][v], n4), e1 = add(counts[1][v], n5);
-  const Bytes e2 = add(counts[2][v], n6), e3 = add(counts[3][v], n7);
-  const Bytes a1 = add(e1, e3), a2 = add(e2, e3), a3 = add(add(n4, n5), add(n6, n7));
-  const Bytes all = add(add(e0, e2), a1);
+  const Bytes a1 = add(sums[1][v], sums[3][v]), a2 = add(sums[2][v], sums[3][v]), a3 = sums[4][v];
+  const Bytes all = add(add(sums[0][v], sums[2][v]), a1);
   d[0][v] = all;
   d[1][v] = subtract(add(all, differing[1]), add(a1, a1));
   d[2][v] = subtract(add(all, differing[2]), add(a2, a2));
@@ -141,18 +169,17 @@ static bool is_opposite(const std::uint64_t* x, const std::uint64_t* others, std
 // The distances of the 4 rows of a group to the rows of a block, 255 beyond the last: d[k][v].
 static inline void distances_of(const DescriptorGroup& group, const std::uint8_t* planes,
                                 std::size_t n_here, std::size_t lane, Bytes (*d)[8]) {
-  Bytes counts[8][8], differing[4];
-  const std::uint16_t* list = group.planes;
-  for (std::size_t p = 0; p < 8; ++p) {
-    const std::size_t n = group.n_eights[p];
-    if (n < 8)
-      count_planes<6>(list, n, planes + lane, counts[p]);
-    else
-      count_planes<8>(list, n, planes + lane, counts[p]);
-    list += 8 * n;
-  }
+  Bytes sums[5][8], differing[4];
+  bool few = true;
+  for (std::size_t q = 0; q < 4; ++q)
+    few =
+        few && group.n_eights[2 * q] < 8 && group.n_eights[2 * q] + group.n_eights[2 * q + 1] < 16;
+  if (few)
+    sum_classes<6, 7>(group, planes + lane, sums);
+  else
+    sum_classes<8, 8>(group, planes + lane, sums);
   for (std::size_t k = 0; k < 4; ++k) differing[k] = fill(group.differing[k]);
-  for (std::size_t v = 0; v < 8; ++v) combine(counts, v, differing, d);
+  for (std::size_t v = 0; v < 8; ++v) combine(sums, v, differing, d);
   if (n_here >= 256) return;
   for (std::size_t v = n_here / 32; v < 8; ++v) {
     alignas(32) std::uint8_t beyond[32];
