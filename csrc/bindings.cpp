@@ -19,6 +19,7 @@
 #include "joins/counts.hpp"
 #include "joins/descriptor.hpp"
 #include "joins/hamming_index.hpp"
+#include "joins/signature_matrix.hpp"
 #include "joins/sliding.hpp"
 #include "joins/ssim.hpp"
 #include "joins/template.hpp"
@@ -107,6 +108,14 @@ void score_above(const TemplateJoin& join, const Plane& plane, Sink& sink, int n
     score_pairs(plane, join.scorer, sink, n_threads, monitor);
 }
 
+template <class Sink>
+void score_above(const Join<SignatureScorer>& join, const Plane& plane, Sink& sink, int n_threads,
+                 Monitor& monitor) {
+  NearSignatures near(join.scorer);
+  near.prepare(n_threads, monitor);
+  score_pairs(plane, near, sink, n_threads, monitor);
+}
+
 template <class AJoin>
 py::array_t<Edge> edges_of(const AJoin& join, bool triangle, int n_threads,
                            const py::object& progress) {
@@ -170,6 +179,26 @@ py::array_t<Edge> edges_of(const HammingJoin& join, bool triangle, int n_threads
 }
 
 // A triangle emits no diagonal: an item is scored against itself apart.
+template <class Scorer, class Sink>
+void fill_matrix(const Plane& plane, const Scorer& scorer, Sink sink, float* data, int n_threads,
+                 Monitor& monitor) {
+  score_pairs(plane, scorer, sink, n_threads, monitor);
+  if (!plane.triangle) return;
+  auto state = scorer.make_state(monitor);
+  for (std::size_t k = 0; k < plane.n_rows; ++k)
+    data[k * plane.n_cols + k] = static_cast<float>(scorer.score(state, k, k));
+}
+
+template <class Scorer>
+void fill_matrix(const Plane& plane, const Scorer& scorer, float* data, int n_threads,
+                 Monitor& monitor) {
+  for (std::size_t i = 0; i < plane.n_rows; ++i) {
+    std::fill_n(data + i * plane.n_cols, plane.n_cols, static_cast<float>(no_score));
+    monitor.check();
+  }
+  fill_matrix(plane, scorer, MatrixSink(data, plane), data, n_threads, monitor);
+}
+
 template <class Scorer>
 py::array_t<float> matrix_of(const Join<Scorer>& join, bool triangle, int n_threads,
                              const py::object& progress) {
@@ -177,16 +206,28 @@ py::array_t<float> matrix_of(const Join<Scorer>& join, bool triangle, int n_thre
   py::array_t<float> out({plane.n_rows, plane.n_cols});
   float* data = out.mutable_data();
   run_released(progress, [&](Monitor& monitor) {
-    for (std::size_t i = 0; i < plane.n_rows; ++i) {
-      std::fill_n(data + i * plane.n_cols, plane.n_cols, static_cast<float>(no_score));
-      monitor.check();
+    fill_matrix(plane, join.scorer, data, n_threads, monitor);
+  });
+  return out;
+}
+
+py::array_t<float> matrix_of(const Join<SignatureScorer>& join, bool triangle, int n_threads,
+                             const py::object& progress) {
+  const Signatures& sets = join.scorer.sets();
+  const Plane plane{join.n_rows, join.n_cols, triangle};
+  py::array_t<float> out({plane.n_rows, plane.n_cols});
+  float* data = out.mutable_data();
+  run_released(progress, [&](Monitor& monitor) {
+    if (!SignatureCodes::fits(sets)) {
+      const CountScorer<std::uint32_t> scorer(sets.a, sets.b, sets.n_slots,
+                                              static_cast<std::uint32_t>(sets.n_slots),
+                                              kernels().signature_tile, true, no_score);
+      fill_matrix(plane, scorer, data, n_threads, monitor);
+      return;
     }
-    MatrixSink sink(data, plane);
-    score_pairs(plane, join.scorer, sink, n_threads, monitor);
-    if (!triangle) return;
-    auto state = join.scorer.make_state(monitor);
-    for (std::size_t k = 0; k < plane.n_rows; ++k)
-      data[k * plane.n_cols + k] = static_cast<float>(join.scorer.score(state, k, k));
+    SignatureCodes codes(sets, triangle);
+    codes.prepare(n_threads, monitor);
+    fill_matrix(plane, AllSignatures(sets, codes), TileSink(data, plane), data, n_threads, monitor);
   });
   return out;
 }
@@ -291,11 +332,11 @@ py::array_t<Edge> hamming_index_edges(const Array<std::uint64_t>& a,
                 : to_array(std::vector<Edge>());
 }
 
-Join<CountScorer<std::uint32_t>> signature_join(const Array<std::uint32_t>& a,
-                                                const Array<std::uint32_t>& b, Asked asked) {
+Join<SignatureScorer> signature_join(const Array<std::uint32_t>& a, const Array<std::uint32_t>& b,
+                                     Asked asked) {
   check_rows(a, b, "signatures");
-  return {signature_scorer(a.data(), b.data(), length(a, 1), asked.threshold), length(a),
-          length(b)};
+  const Signatures sets{a.data(), b.data(), length(a), length(b), length(a, 1)};
+  return {{sets, asked.threshold}, sets.n_a, sets.n_b};
 }
 
 void check_images(const Array<std::uint8_t>& a, const Array<std::uint8_t>& b, py::ssize_t least) {

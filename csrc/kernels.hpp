@@ -33,8 +33,17 @@ struct MatchRule {
   std::uint32_t max_distance;
 };
 
-// Sizes of the buffers the descriptor kernel needs for at most n rows on each side.
-constexpr std::size_t descriptor_planes_bytes(std::size_t n) { return (n + 31) / 32 * 64 * 32; }
+// Four rows of descriptors, laid out; kernels/descriptor_bits.hpp says how.
+struct DescriptorGroup {
+  std::uint16_t planes[320];  // 8 more than a group has at most
+  std::uint8_t n_eights[8];
+  std::uint8_t differing[4];
+};
+
+// Sizes of the buffers the descriptor kernel needs for at most n rows on each side. Planes begin at
+// a multiple of 32 bytes.
+constexpr std::size_t descriptor_groups_of(std::size_t n) { return (n + 3) / 4; }
+constexpr std::size_t descriptor_planes_bytes(std::size_t n) { return (n + 255) / 256 * 513 * 32; }
 constexpr std::size_t descriptor_scratch_words(std::size_t n) {
   return 4 * n + (n + 31) / 32 * 32 + 16;
 }
@@ -48,6 +57,9 @@ struct Against {
   float margin;   // what twice the sum of products may be off by
   float inverse;  // one by the root of the template's energy
 };
+// Signatures in a block of codes, and slots of planes rounded up; kernels/signature.hpp has both.
+constexpr std::size_t signature_block = 64;
+constexpr std::size_t signature_padded(std::size_t n_slots) { return (n_slots + 15) / 16 * 16; }
 
 struct MatchCount {
   std::uint32_t good;
@@ -64,6 +76,14 @@ struct KernelTable {
                          std::size_t n_b, std::size_t n_slots, std::uint32_t* out);
   void (*spread_greys)(const std::uint8_t* greys, std::size_t n, std::int16_t* out, double* energy,
                        double* pairs);
+  void (*signature_counts)(const std::int16_t* a, std::size_t first, std::size_t n_a,
+                           const std::int16_t* b, std::size_t n_slots, std::uint16_t* out);
+  void (*signature_digests)(const std::uint32_t* a, std::size_t n_a, std::size_t n_slots,
+                            std::uint8_t* digests);
+  void (*signature_planes)(const std::uint32_t* b, std::size_t n_b, std::size_t n_slots,
+                           std::uint64_t* planes);
+  void (*signature_above)(const std::uint8_t* digests, std::size_t n_a, const std::uint64_t* planes,
+                          std::size_t n_slots, std::uint32_t least, std::uint64_t* out);
   void (*dot_tile)(const std::int16_t* a, std::size_t n_a, const std::int16_t* b, std::size_t n_b,
                    std::size_t stride, std::size_t n, double* out, std::size_t n_out);
   void (*template_row)(double energy, double pairs, const double* energies, const double* all_pairs,
@@ -106,7 +126,9 @@ struct KernelTable {
   void (*product_bounds)(const float* products, const float* energies, const float* sums,
                          const float* inverses, std::size_t n, const Against& t, float* out);
   void (*descriptor_planes)(const std::uint64_t* b, std::size_t n_b, std::uint8_t* planes);
-  MatchCount (*descriptor_pair)(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
+  void (*descriptor_groups)(const std::uint64_t* a, std::size_t n_a, DescriptorGroup* groups);
+  MatchCount (*descriptor_pair)(const std::uint64_t* a, std::size_t n_a,
+                                const DescriptorGroup* groups, const std::uint64_t* b,
                                 std::size_t n_b, const std::uint8_t* planes, MatchRule rule,
                                 std::uint32_t* scratch);
   void (*ssim_pack)(const std::uint8_t* const* images, std::size_t height, std::size_t width,

@@ -93,10 +93,4 @@ inline CountScorer<std::uint64_t> hamming_scorer(const std::uint64_t* a, const s
       false, threshold};
 }
 
-inline CountScorer<std::uint32_t> signature_scorer(const std::uint32_t* a, const std::uint32_t* b,
-                                                   std::size_t n_slots, double threshold) {
-  return {a,    b,        n_slots, static_cast<std::uint32_t>(n_slots), kernels().signature_tile,
-          true, threshold};
-}
-
 }  // namespace clusterimg

@@ -23,11 +23,12 @@ struct DescriptorSets {
 
 class DescriptorScorer {
  public:
-  static constexpr std::size_t rows = 32;
-  static constexpr std::size_t cols = 4;
+  static constexpr std::size_t rows = 16;
+  static constexpr std::size_t cols = 32;
   struct State {
     Pulse pulse;
-    std::vector<std::uint8_t> planes;
+    std::vector<DescriptorGroup> groups;
+    Scratch<std::uint8_t> planes;
     std::vector<std::uint32_t> scratch;
   };
 
@@ -39,42 +40,58 @@ class DescriptorScorer {
   }
 
   State make_state(Monitor& monitor) const {
-    return {Pulse(monitor), std::vector<std::uint8_t>(cols * descriptor_planes_bytes(largest_)),
+    return {Pulse(monitor), std::vector<DescriptorGroup>(descriptor_groups_of(largest_)),
+            Scratch<std::uint8_t>(cols * descriptor_planes_bytes(largest_) + alignment),
             std::vector<std::uint32_t>(descriptor_scratch_words(largest_))};
   }
   void begin(State&, Range) const {}
 
   template <class Emit>
   void scan(State& state, Range r, Range c, const Emit& emit) const {
-    for (std::size_t j = c.begin; j < c.end; ++j) lay_out(state, j, j - c.begin);
-    for (std::size_t i = r.begin; i < r.end; ++i)
+    if (!emit.wants(r.begin, c.end - 1)) return;
+    for (std::size_t j = c.begin; j < c.end; ++j) lay_out_column(state, j, j - c.begin);
+    for (std::size_t i = r.begin; i < r.end && emit.wants(i, c.end - 1); ++i) {
+      lay_out_row(state, i);
       for (std::size_t j = c.begin; j < c.end; ++j) {
         if (!emit.wants(i, j)) continue;
         const double s = share(state, i, j, j - c.begin);
         if (s > threshold_) emit(i, j, s);
       }
+    }
   }
 
   double score(State& state, std::size_t i, std::size_t j) const {
-    lay_out(state, j, 0);
+    lay_out_row(state, i);
+    lay_out_column(state, j, 0);
     return share(state, i, j, 0);
   }
 
  private:
+  static constexpr std::size_t alignment = 64;
+
   std::uint8_t* planes(State& state, std::size_t slot) const {
-    return state.planes.data() + slot * descriptor_planes_bytes(largest_);
+    const auto begin = reinterpret_cast<std::uintptr_t>(state.planes.data());
+    return state.planes.data() + (alignment - begin % alignment) % alignment +
+           slot * descriptor_planes_bytes(largest_);
   }
-  void lay_out(State& state, std::size_t j, std::size_t slot) const {
+  void lay_out_row(State& state, std::size_t i) const {
+    kernels().descriptor_groups(a_.set(i), a_.size(i), state.groups.data());
+    state.pulse.after(a_.size(i) * layout_operations);
+  }
+  void lay_out_column(State& state, std::size_t j, std::size_t slot) const {
     kernels().descriptor_planes(b_.set(j), b_.size(j), planes(state, slot));
+    state.pulse.after(b_.size(j) * layout_operations);
   }
   double share(State& state, std::size_t i, std::size_t j, std::size_t slot) const {
     const MatchCount count =
-        kernels().descriptor_pair(a_.set(i), a_.size(i), b_.set(j), b_.size(j), planes(state, slot),
-                                  rule_, state.scratch.data());
+        kernels().descriptor_pair(a_.set(i), a_.size(i), state.groups.data(), b_.set(j), b_.size(j),
+                                  planes(state, slot), rule_, state.scratch.data());
     state.pulse.after(a_.size(i) * b_.size(j));
     if (count.matches == 0) return 0.0;
     return static_cast<double>(count.good) / static_cast<double>(count.matches);
   }
+
+  static constexpr std::size_t layout_operations = 100;  // of a row, in pairs of rows
 
   DescriptorSets a_, b_;
   MatchRule rule_;
