@@ -54,7 +54,7 @@ struct Fourier {
   void fit(std::size_t image_height, std::size_t image_width) {
     resize(height, power_of_two(image_height), turns_y);
     resize(width, power_of_two(image_width), turns_x);
-    at_least(a, 16 * std::max(height, width));
+    at_least(a, 32 * std::max(height, width));
     at_least(b, 16 * std::max(height, width));
   }
 

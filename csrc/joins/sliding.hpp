@@ -40,6 +40,7 @@ class Slide {
     std::vector<float> bounds;   // of each position, rows `lanes` apart
     std::vector<float> columns;  // of half the spectrum's rows
     std::vector<float> products;
+    std::vector<float> least;  // bound of each row of positions
     Fourier fourier;
   };
 
@@ -62,15 +63,14 @@ class Slide {
     nothing_known();
     if (cut_ < 1.0) bound_by_squares();
     if (cost_of_scores() > cost_of_transform()) bound_by_products();
-    for (std::size_t at = next_open(0); at < end(); at = next_open(at)) score(at / 4 * 4);
+    for (std::size_t y = 0; y < rows_; ++y)
+      if (is_open(memory_.least[y])) score_row(y);
     return least_;
   }
 
  private:
   static constexpr std::size_t chunk = 16;  // positions that one call bounds
   static constexpr std::size_t most_transformed = std::size_t{1} << 22;
-
-  std::size_t end() const { return rows_ * lanes_; }
 
   // All errors of a black template are 0 or 1.
   double black() {
@@ -89,34 +89,42 @@ class Slide {
   }
 
   void nothing_known() {
-    std::fill_n(at_least(memory_.bounds, end()), end(), -1.0f);
-    for (std::size_t y = 0; y < rows_; ++y) no_place(y);
-    pulse_.after(end());
+    std::fill_n(at_least(memory_.bounds, rows_ * lanes_), rows_ * lanes_, -1.0f);
+    for (std::size_t y = 0; y < rows_; ++y)
+      std::fill_n(bounds(y) + places_, lanes_ - places_, 2.0f);
+    at_least(memory_.least, rows_);
+    std::fill_n(memory_.least.begin(), rows_, -1.0f);
+    pulse_.after(rows_ * lanes_);
   }
 
-  // Nothing is at the lanes after the last position of a row.
-  void no_place(std::size_t y) {
-    std::fill_n(&memory_.bounds[y * lanes_ + places_], lanes_ - places_, 2.0f);
+  float* bounds(std::size_t y) { return &memory_.bounds[y * lanes_]; }
+
+  // Has the bounds of a row; nothing is at the lanes after its last position.
+  void bounded(std::size_t y) {
+    std::fill_n(bounds(y) + places_, lanes_ - places_, 2.0f);
+    memory_.least[y] = kernels().least_bound(bounds(y), lanes_);
   }
 
-  // Whether any of some positions side by side may have an error that counts. The limit in float32
-  // is rounded by one part in 2^24, which slack_ has room for.
-  bool is_open(std::size_t at, std::size_t n) const { return next_below(at, at + n) < at + n; }
-  std::size_t next_below(std::size_t from, std::size_t to) const {
-    return kernels().next_below(memory_.bounds.data(), from, to, static_cast<float>(cut_ / slack_));
+  // Whether a position with that bound may have an error that counts.
+  bool is_open(float bound) const { return static_cast<double>(bound) * slack_ < cut_; }
+
+  bool is_open(std::size_t y, std::size_t x, std::size_t n) {
+    bool open = false;
+    for (std::size_t k = x; k < x + n; ++k) open |= is_open(bounds(y)[k]);
+    return open;
   }
-  std::size_t next_open(std::size_t from) const {
-    from = from / chunk * chunk;
-    return next_below(from, end());
-  }
-  std::size_t open_chunks() const {
+
+  std::size_t open_chunks() {
     std::size_t n = 0;
-    for (std::size_t at = next_open(0); at < end(); at = next_open(at + chunk)) ++n;
+    for (std::size_t y = 0; y < rows_; ++y) {
+      if (!is_open(memory_.least[y])) continue;
+      for (std::size_t x = 0; x < lanes_; x += chunk) n += is_open(y, x, chunk);
+    }
     return n;
   }
 
   // Cycles, about, of what is left to do.
-  std::size_t cost_of_scores() const {
+  std::size_t cost_of_scores() {
     return 4 * open_chunks() * templ_.height * (templ_.width / 16 * 5 + 15);
   }
   std::size_t cost_of_transform() const {
@@ -147,13 +155,13 @@ class Slide {
         static_cast<float>(1.0 / (std::sqrt(templ_.energy) * static_cast<double>(k * k)));
     for (std::size_t x = 0; x < places_; x += chunk) {
       const std::size_t at = y * lanes_ + x;
-      if (!is_open(at, chunk)) continue;
+      if (!is_open(y, x, chunk)) continue;
       kernels().square_bounds(image_.level(level) + y * image_.stride + x, image_.stride,
                               templ_.level(level), templ_.stride, k, m, n, image_.inverses() + at,
                               share, &memory_.bounds[at]);
       pulse_.after(m * n * 4);
     }
-    no_place(y);
+    bounded(y);
   }
 
   // Bounds of all positions from the products of sums, less what these may be off by.
@@ -186,11 +194,9 @@ class Slide {
     at_least(memory_.columns, (rows_ + 15) / 16 * 16 * apart);
     double power = 0.0;
     for (std::size_t group = 0; group < f.groups(); ++group) {
-      power += static_cast<double>(kernels().conjugate_products(image_.spectrum() + group * block,
-                                                                templ_.spectrum() + group * block,
-                                                                f.height, f.a.data()));
-      kernels().fourier_columns(f.a.data(), f.height, f.turns_y.data(), f.b.data(), rows_,
-                                memory_.columns.data() + 16 * group, apart);
+      power += static_cast<double>(kernels().product_columns(
+          image_.spectrum() + group * block, templ_.spectrum() + group * block, f.height,
+          f.turns_y.data(), f.a.data(), rows_, memory_.columns.data() + 16 * group, apart));
       pulse_.after(block);
     }
     return power;
@@ -211,19 +217,29 @@ class Slide {
       const std::size_t at = (y + lane) * lanes_;
       kernels().product_bounds(products + lane * lanes_, image_.energies() + at,
                                image_.patch_sums() + at, image_.inverses() + at, places_, against,
-                               &memory_.bounds[at]);
+                               bounds(y + lane));
+      bounded(y + lane);
     }
     pulse_.after(16 * f.width);
   }
 
+  // Scores the position of the least bound, and its neighbours.
   void score_best() {
-    const std::size_t at = kernels().least_bound(memory_.bounds.data(), end()) / 4 * 4;
-    if (is_open(at / chunk * chunk, chunk)) score(at);
+    const auto best = std::min_element(memory_.least.begin(), memory_.least.begin() + rows_);
+    const std::size_t y = static_cast<std::size_t>(best - memory_.least.begin());
+    if (!is_open(*best)) return;
+    const float* row = bounds(y);
+    score(y, static_cast<std::size_t>(std::min_element(row, row + places_) - row) / 4 * 4);
+  }
+
+  void score_row(std::size_t y) {
+    for (std::size_t x = 0; x < places_; x += 4)
+      if (is_open(y, x, 4)) score(y, x);
   }
 
   // The exact errors of four positions.
-  void score(std::size_t at) {
-    const std::size_t y = at / lanes_, x = at % lanes_, width = (templ_.width + 15) / 16 * 16;
+  void score(std::size_t y, std::size_t x) {
+    const std::size_t width = (templ_.width + 15) / 16 * 16;
     double dots[4];
     kernels().patch_dots(image_.greys() + y * image_.stride + x, image_.stride, templ_.greys(),
                          templ_.stride, templ_.height, width, dots);
@@ -232,7 +248,7 @@ class Slide {
       const double norm = std::sqrt(templ_.energy * energy);
       if (norm > 0.0) least_ = std::min(least_, (templ_.energy + energy - 2.0 * dots[k]) / norm);
     }
-    std::fill_n(&memory_.bounds[at], 4, 2.0f);
+    std::fill_n(bounds(y) + x, 4, 2.0f);
     cut_ = std::min(cut_, least_);
     pulse_.after(4 * templ_.height * width / 16);
   }
