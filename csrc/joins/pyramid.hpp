@@ -148,6 +148,8 @@ class Pyramid {
     const std::size_t block = 16 * fourier.height;
     float *a = fourier.a.data(), *b = fourier.b.data();
     at_least(spectrum_, fourier.groups() * block);
+    // Of the last group only the first column is written.
+    std::fill_n(spectrum_.data() + (fourier.groups() - 1) * block, block, 0.0f);
     for (std::size_t y = 0; y < height; y += 16) transform_rows(fourier, y, pulse);
     for (std::size_t group = 0; group < fourier.groups(); ++group) {
       float* column = spectrum_.data() + group * block;

@@ -191,12 +191,15 @@ class Slide {
   double multiply() {
     Fourier& f = memory_.fourier;
     const std::size_t block = 16 * f.height, apart = 16 * f.groups();
-    at_least(memory_.columns, (rows_ + 15) / 16 * 16 * apart);
+    const std::size_t sets = (rows_ + 15) / 16;
+    // Rows are transformed in pairs: what a row that isn't there holds would round the other's.
+    float* columns = at_least(memory_.columns, sets * 16 * apart);
+    std::fill(columns + rows_ * apart, columns + sets * 16 * apart, 0.0f);
     double power = 0.0;
     for (std::size_t group = 0; group < f.groups(); ++group) {
       power += static_cast<double>(kernels().product_columns(
           image_.spectrum() + group * block, templ_.spectrum() + group * block, f.height,
-          f.turns_y.data(), f.a.data(), rows_, memory_.columns.data() + 16 * group, apart));
+          f.turns_y.data(), f.a.data(), rows_, columns + 16 * group, apart));
       pulse_.after(block);
     }
     return power;
