@@ -106,8 +106,7 @@ struct KernelTable {
                      const double* squares_bottom, std::size_t width, std::size_t n, double mean,
                      double area, float* energies, float* sums, float* inverses);
   void (*grey_sums)(const std::uint8_t* greys, std::size_t n, double* sum, double* energy);
-  std::size_t (*next_below)(const float* bounds, std::size_t from, std::size_t n, float limit);
-  std::size_t (*least_bound)(const float* bounds, std::size_t n);
+  float (*least_bound)(const float* bounds, std::size_t n);
   void (*square_bounds)(const float* image, std::size_t stride, const float* templ,
                         std::size_t templ_stride, std::size_t k, std::size_t m, std::size_t n,
                         const float* inverse, float share, float* out);
@@ -115,7 +114,8 @@ struct KernelTable {
                      std::size_t templ_stride, std::size_t height, std::size_t width, double* out);
   void (*fourier_columns)(float* in, std::size_t n, const float* turns, float* scratch,
                           std::size_t n_out, float* out, std::size_t apart);
-  float (*conjugate_products)(const float* a, const float* b, std::size_t n, float* out);
+  float (*product_columns)(const float* a, const float* b, std::size_t n, const float* turns,
+                           float* scratch, std::size_t n_out, float* out, std::size_t apart);
   void (*pack_rows)(const float* first, const float* second, std::size_t apart, std::size_t n,
                     float* out);
   void (*unpack_rows)(const float* packed, std::size_t n, std::size_t group_apart, float* first,

@@ -54,7 +54,7 @@ struct Fourier {
   void fit(std::size_t image_height, std::size_t image_width) {
     resize(height, power_of_two(image_height), turns_y);
     resize(width, power_of_two(image_width), turns_x);
-    at_least(a, 16 * std::max(height, width));
+    at_least(a, 32 * std::max(height, width));
     at_least(b, 16 * std::max(height, width));
   }
 
@@ -148,6 +148,8 @@ class Pyramid {
     const std::size_t block = 16 * fourier.height;
     float *a = fourier.a.data(), *b = fourier.b.data();
     at_least(spectrum_, fourier.groups() * block);
+    // Of the last group only the first column is written.
+    std::fill_n(spectrum_.data() + (fourier.groups() - 1) * block, block, 0.0f);
     for (std::size_t y = 0; y < height; y += 16) transform_rows(fourier, y, pulse);
     for (std::size_t group = 0; group < fourier.groups(); ++group) {
       float* column = spectrum_.data() + group * block;

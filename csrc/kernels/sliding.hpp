@@ -88,33 +88,26 @@ static void grey_sums(const std::uint8_t* greys, std::size_t n, double* sum, dou
   *energy += squares;
 }
 
-// The first of positions from..n - 1 with a bound below `limit`, or n; n - from a multiple of 16.
-static std::size_t next_below(const float* bounds, std::size_t from, std::size_t n, float limit) {
-  for (; from < n; from += 16) {
-    std::int32_t any = 0;
-    for (std::size_t k = from; k < from + 16; ++k) any |= bounds[k] < limit;
-    if (any != 0) break;
-  }
-  while (from < n && !(bounds[from] < limit)) ++from;
-  return from;
-}
-
-// Where the least of n bounds is, or one of them; n a multiple of 16.
-static std::size_t least_bound(const float* bounds, std::size_t n) {
-  float least[16];
-  for (std::size_t k = 0; k < 16; ++k) least[k] = bounds[k];
-  for (std::size_t at = 16; at < n; at += 16)
-    for (std::size_t k = 0; k < 16; ++k)
-      least[k] = bounds[at + k] < least[k] ? bounds[at + k] : least[k];
-  float lowest = least[0];
-  for (std::size_t k = 1; k < 16; ++k) lowest = least[k] < lowest ? least[k] : lowest;
-  for (std::size_t at = 0; at < n; ++at)
-    if (bounds[at] == lowest) return at;
-  return 0;
-}
-
 using Floats = float __attribute__((vector_size(32)));
 constexpr std::size_t float_lanes = 8;
+
+// The least of n bounds, n a multiple of 16.
+static float least_bound(const float* bounds, std::size_t n) {
+  Floats least[2];
+  __builtin_memcpy(least, bounds, sizeof least);
+  for (std::size_t at = 16; at < n; at += 16)
+    for (std::size_t half = 0; half < 2; ++half) {
+      Floats next;
+      __builtin_memcpy(&next, bounds + at + half * float_lanes, sizeof next);
+      least[half] = next < least[half] ? next : least[half];
+    }
+  float lowest = least[0][0];
+  for (std::size_t k = 0; k < float_lanes; ++k) {
+    lowest = least[0][k] < lowest ? least[0][k] : lowest;
+    lowest = least[1][k] < lowest ? least[1][k] : lowest;
+  }
+  return lowest;
+}
 
 // Bounds of the error at 2 float_lanes positions side by side.
 //   image    sums of squares of side k under the first position, rows `stride` apart

@@ -99,14 +99,9 @@ static void fourier_last(const float* in, std::size_t n, std::size_t s, std::siz
   }
 }
 
-// Adds up numbers times exp(2 pi i j k / n), for the first n_out k.
-//   in (n, 16)            is written over
-//   turns (n, 2)          exp(2 pi i k / n)
-//   scratch (n, 16)
-//   out                   rows `apart`
-static void fourier_columns(float* in, std::size_t n, const float* turns, float* scratch,
-                            std::size_t n_out, float* out, std::size_t apart) {
-  std::size_t left = n, s = 1;
+// The steps after the first `s`-fold one, `in` written over; see fourier_columns.
+static inline void fourier_rest(float* in, std::size_t left, std::size_t s, const float* turns,
+                                float* scratch, std::size_t n_out, float* out, std::size_t apart) {
   for (; left > 4; left /= 4, s *= 4) {
     fourier_step(in, left, s, turns, scratch);
     float* swap = in;
@@ -116,16 +111,40 @@ static void fourier_columns(float* in, std::size_t n, const float* turns, float*
   fourier_last(in, left, s, n_out, out, apart);
 }
 
-// The product of each number of b with the conjugate of that of a; returns the sum of their
-// squares.
-static float conjugate_products(const float* a, const float* b, std::size_t n, float* out) {
+// Adds up numbers times exp(2 pi i j k / n), for the first n_out k.
+//   in (n, 16)            is written over
+//   turns (n, 2)          exp(2 pi i k / n)
+//   scratch (n, 16)
+//   out                   rows `apart`
+static void fourier_columns(float* in, std::size_t n, const float* turns, float* scratch,
+                            std::size_t n_out, float* out, std::size_t apart) {
+  fourier_rest(in, n, 1, turns, scratch, n_out, out, apart);
+}
+
+// The product of a number of b with the conjugate of that of a; adds its square to `power`.
+static inline __attribute__((always_inline)) Complexes conjugate_product(const float* a,
+                                                                         const float* b,
+                                                                         Lanes& power) {
+  const Complexes x = load_complex(a), y = load_complex(b);
+  const Complexes z{x.re * y.re + x.im * y.im, x.re * y.im - x.im * y.re};
+  power += z.re * z.re + z.im * z.im;
+  return z;
+}
+
+// As fourier_columns, of the products of each number of b with the conjugate of that of a. Returns
+// the sum of squares of the products. n is 16 at least.
+//   scratch (2, n, 16)
+static float product_columns(const float* a, const float* b, std::size_t n, const float* turns,
+                             float* scratch, std::size_t n_out, float* out, std::size_t apart) {
   Lanes power = {};
-  for (std::size_t k = 0; k < 16 * n; k += 16) {
-    const Complexes x = load_complex(a + k), y = load_complex(b + k);
-    const Complexes z{x.re * y.re + x.im * y.im, x.re * y.im - x.im * y.re};
-    power += z.re * z.re + z.im * z.im;
-    store_complex(out + k, z);
-  }
+  const std::size_t quarter = 4 * n;
+  for (std::size_t p = 0; p < n / 4; ++p, a += 16, b += 16)
+    store_four(four_sums(conjugate_product(a, b, power),
+                         conjugate_product(a + quarter, b + quarter, power),
+                         conjugate_product(a + 2 * quarter, b + 2 * quarter, power),
+                         conjugate_product(a + 3 * quarter, b + 3 * quarter, power)),
+               turns + 2 * p, turns + 4 * p, turns + 6 * p, 16, scratch + 64 * p);
+  fourier_rest(scratch, n / 4, 4, turns, scratch + 16 * n, n_out, out, apart);
   float sum = 0.0f;
   for (std::size_t k = 0; k < 8; ++k) sum += power[k];
   return sum;
@@ -133,23 +152,30 @@ static float conjugate_products(const float* a, const float* b, std::size_t n, f
 
 using Places = std::int32_t __attribute__((vector_size(32)));
 
-static inline __attribute__((always_inline)) void merge(Lanes& a, Lanes& b, Places first,
-                                                        Places second) {
-  const Lanes both = __builtin_shuffle(a, b, first);
-  b = __builtin_shuffle(a, b, second);
-  a = both;
-}
-
-// Eight rows of eight numbers as columns.
+// Eight rows of eight numbers as columns: ones, then pairs, then halves change places.
 static inline __attribute__((always_inline)) void turn_eight(const float* in, std::size_t apart,
                                                              Lanes* out) {
-  for (std::size_t k = 0; k < 8; ++k) __builtin_memcpy(&out[k], in + k * apart, sizeof out[k]);
-  constexpr Places four_low{0, 1, 2, 3, 8, 9, 10, 11}, four_high{4, 5, 6, 7, 12, 13, 14, 15};
-  constexpr Places two_low{0, 1, 8, 9, 4, 5, 12, 13}, two_high{2, 3, 10, 11, 6, 7, 14, 15};
-  constexpr Places one_low{0, 8, 2, 10, 4, 12, 6, 14}, one_high{1, 9, 3, 11, 5, 13, 7, 15};
-  for (std::size_t k = 0; k < 4; ++k) merge(out[k], out[k + 4], four_low, four_high);
-  for (std::size_t k = 0; k < 6; k += k == 1 ? 3 : 1) merge(out[k], out[k + 2], two_low, two_high);
-  for (std::size_t k = 0; k < 8; k += 2) merge(out[k], out[k + 1], one_low, one_high);
+  constexpr Places ones{0, 8, 1, 9, 4, 12, 5, 13}, other_ones{2, 10, 3, 11, 6, 14, 7, 15};
+  constexpr Places pairs{0, 1, 8, 9, 4, 5, 12, 13}, other_pairs{2, 3, 10, 11, 6, 7, 14, 15};
+  constexpr Places halves{0, 1, 2, 3, 8, 9, 10, 11}, other_halves{4, 5, 6, 7, 12, 13, 14, 15};
+  Lanes rows[8], twos[8];
+  for (std::size_t k = 0; k < 8; k += 2) {
+    Lanes even, odd;
+    __builtin_memcpy(&even, in + k * apart, sizeof even);
+    __builtin_memcpy(&odd, in + (k + 1) * apart, sizeof odd);
+    rows[k] = __builtin_shuffle(even, odd, ones);
+    rows[k + 1] = __builtin_shuffle(even, odd, other_ones);
+  }
+  for (std::size_t k = 0; k < 8; k += 4)
+    for (std::size_t half = 0; half < 2; ++half) {
+      const Lanes a = rows[k + half], b = rows[k + half + 2];
+      twos[k + 2 * half] = __builtin_shuffle(a, b, pairs);
+      twos[k + 2 * half + 1] = __builtin_shuffle(a, b, other_pairs);
+    }
+  for (std::size_t k = 0; k < 4; ++k) {
+    out[k] = __builtin_shuffle(twos[k], twos[k + 4], halves);
+    out[k + 4] = __builtin_shuffle(twos[k], twos[k + 4], other_halves);
+  }
 }
 
 // Two sets of eight rows of a spectrum of real numbers, as one set of columns: with those of the
