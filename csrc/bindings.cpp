@@ -17,7 +17,9 @@
 #include "features/phash.hpp"
 #include "joins/counts.hpp"
 #include "joins/descriptor.hpp"
+#include "joins/hamming.hpp"
 #include "joins/hamming_index.hpp"
+#include "joins/hamming_plan.hpp"
 #include "joins/ssim.hpp"
 #include "joins/template.hpp"
 #include "kernels.hpp"
@@ -90,38 +92,34 @@ py::array_t<Edge> edges_of(const Join<Scorer>& join, bool triangle, int n_thread
 }
 
 // The pairs of codes, which an index may find without a look at all of them.
-struct HammingJoin : Join<CountScorer<std::uint64_t>> {
+struct HammingJoin : Join<HammingScorer> {
   const std::uint64_t* a;
   const std::uint64_t* b;
   std::size_t n_words;
-  double threshold;
 
   Codes codes(bool triangle) const { return {a, b, n_rows, n_cols, n_words, triangle}; }
-
-  // The most bits that similar codes differ in; none if no codes are similar.
-  std::optional<std::size_t> radius() const {
-    const std::uint32_t total = static_cast<std::uint32_t>(64 * n_words);
-    const std::uint32_t least = least_count_above(threshold, total);
-    if (least > total) return std::nullopt;
-    return total - least;
-  }
+  HammingPlan plan(bool triangle) const { return plan_of(codes(triangle), scorer.radius()); }
 };
 
-py::array_t<Edge> indexed_edges(const Codes& codes, std::size_t radius, std::size_t depth,
-                                int n_threads, const py::object& progress) {
+py::array_t<Edge> hamming_edges_by(const HammingJoin& join, HammingPlan plan, bool triangle,
+                                   int n_threads, const py::object& progress) {
+  if (plan.depth == 0) {
+    Join<HammingScorer> all = join;
+    all.scorer.look(plan.look);
+    return edges_of(all, triangle, n_threads, progress);
+  }
   std::vector<Edge> edges;
   run_released(progress, [&](Monitor& monitor) {
-    edges = HammingIndex(codes, radius, depth).edges(n_threads, monitor);
+    edges = HammingIndex(join.codes(triangle), join.scorer.radius(), plan.depth)
+                .edges(n_threads, monitor);
   });
   return to_array(std::move(edges));
 }
 
 py::array_t<Edge> edges_of(const HammingJoin& join, bool triangle, int n_threads,
                            const py::object& progress) {
-  const std::optional<std::size_t> radius = join.radius();
-  const std::size_t depth = radius ? best_depth(join.codes(triangle), *radius) : 0;
-  if (depth > 0) return indexed_edges(join.codes(triangle), *radius, depth, n_threads, progress);
-  return edges_of<CountScorer<std::uint64_t>>(join, triangle, n_threads, progress);
+  if (!join.scorer.any()) return to_array(std::vector<Edge>());
+  return hamming_edges_by(join, join.plan(triangle), triangle, n_threads, progress);
 }
 
 // A triangle emits no diagonal: an item is scored against itself apart.
@@ -222,22 +220,34 @@ HammingJoin hamming_join(const Array<std::uint64_t>& a, const Array<std::uint64_
                          Asked asked) {
   check_rows(a, b, "codes");
   const std::size_t n_words = length(a, 1);
-  const CountScorer<std::uint64_t> scorer =
-      hamming_scorer(a.data(), b.data(), n_words, asked.threshold);
-  return {{scorer, length(a), length(b)}, a.data(), b.data(), n_words, asked.threshold};
+  const HammingScorer scorer(a.data(), b.data(), n_words, asked.threshold);
+  return {{scorer, length(a), length(b)}, a.data(), b.data(), n_words};
 }
 
-// As hamming_edges, by an index of that depth whatever it costs: for tests and benchmarks.
-py::array_t<Edge> hamming_index_edges(const Array<std::uint64_t>& a,
-                                      const std::optional<Array<std::uint64_t>>& b,
-                                      double threshold, std::size_t depth, int n_threads,
-                                      const py::object& progress) {
-  require(depth >= 1 && depth <= 4, "depth must be 1 to 4, got " + std::to_string(depth));
+// As hamming_edges, in the way that is named, whatever it costs: for tests and benchmarks.
+py::array_t<Edge> hamming_edges_as(const Array<std::uint64_t>& a,
+                                   const std::optional<Array<std::uint64_t>>& b, double threshold,
+                                   const std::string& look, std::size_t depth, int n_threads,
+                                   const py::object& progress) {
+  require(look == "index" || look == "folded" || look == "capped" || look == "counted",
+          "look must be index, folded, capped or counted, got " + look);
+  require(look != "index" || (depth >= 1 && depth <= 4),
+          "depth must be 1 to 4, got " + std::to_string(depth));
   const HammingJoin join = hamming_join(a, b ? *b : a, Asked{true, threshold});
-  const std::optional<std::size_t> radius = join.radius();
-  require(!radius || *radius <= 28, "threshold must leave a radius of 28 bits at most");
-  return radius ? indexed_edges(join.codes(!b), *radius, depth, n_threads, progress)
-                : to_array(std::vector<Edge>());
+  if (!join.scorer.any()) return to_array(std::vector<Edge>());
+  require(look != "index" || join.scorer.radius() <= 28 * join.n_words,
+          "threshold must leave a radius of 28 bits a word at most");
+  const HammingPlan plan{look == "index" ? depth : 0, look == "folded"   ? Look::folded
+                                                      : look == "capped" ? Look::capped
+                                                                         : Look::counted};
+  return hamming_edges_by(join, plan, !b, n_threads, progress);
+}
+
+std::string hamming_plan(const Array<std::uint64_t>& a,
+                         const std::optional<Array<std::uint64_t>>& b, double threshold) {
+  const HammingJoin join = hamming_join(a, b ? *b : a, Asked{true, threshold});
+  if (!join.scorer.any()) return "no pairs: no score can be above the threshold";
+  return text_of(join.plan(!b), join.codes(!b), join.scorer.radius());
 }
 
 Join<CountScorer<std::uint32_t>> signature_join(const Array<std::uint32_t>& a,
@@ -397,9 +407,12 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "Compiled core of clusterimg: exact pairwise image similarity on arrays.";
 
   def_kernel<Array<std::uint64_t>>(m, "hamming", "codes", hamming_join);
-  m.def("hamming_index_edges", &hamming_index_edges, py::arg("codes").noconvert(),
+  m.def("hamming_edges_as", &hamming_edges_as, py::arg("codes").noconvert(),
         py::arg("others").noconvert() = py::none(), py::kw_only(), py::arg("threshold"),
-        py::arg("depth"), py::arg("n_threads") = 0, py::arg("progress") = py::none());
+        py::arg("look"), py::arg("depth") = 0, py::arg("n_threads") = 0,
+        py::arg("progress") = py::none());
+  m.def("hamming_plan", &hamming_plan, py::arg("codes").noconvert(),
+        py::arg("others").noconvert() = py::none(), py::kw_only(), py::arg("threshold"));
   def_kernel<Array<std::uint32_t>>(m, "signature", "signatures", signature_join);
   def_kernel<Array<std::uint8_t>>(m, "ssim", "images", ssim_join);
   def_kernel<Array<std::uint8_t>>(m, "template", "images", template_join);

@@ -4,6 +4,7 @@
 
 #include "kernels/descriptor.hpp"
 #include "kernels/hamming.hpp"
+#include "kernels/hamming_sliced.hpp"
 #include "kernels/phash.hpp"
 #include "kernels/signature.hpp"
 #include "kernels/ssim.hpp"
@@ -13,9 +14,10 @@ namespace clusterimg::CLUSTERIMG_ISA {
 
 extern const KernelTable table;
 const KernelTable table = {
-    CLUSTERIMG_ISA_NAME, hamming_tile,  hamming_near,      signature_tile,   dot_tile,
-    add_squares,         template_span, descriptor_planes, descriptor_pair,  ssim_statistics,
-    ssim_tile,           ssim_pair,     resample_rows,     resample_columns, low_frequencies,
+    CLUSTERIMG_ISA_NAME, hamming_tile,    hamming_near, hamming_tables, hamming_hits,
+    signature_tile,      dot_tile,        add_squares,  template_span,  descriptor_planes,
+    descriptor_pair,     ssim_statistics, ssim_tile,    ssim_pair,      resample_rows,
+    resample_columns,    low_frequencies,
 };
 
 }  // namespace clusterimg::CLUSTERIMG_ISA

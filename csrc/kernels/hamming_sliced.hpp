@@ -1,0 +1,337 @@
+// Bit-sliced Hamming filter: one code against 256 rows at once, each row in one bit of a register.
+//
+// A word is cut into 13 groups of 5 bits (the last has 4). For 256 rows and each of the 32 values a
+// group can have in a query, a table holds, as bit planes, a number that is at most the count of
+// bits in which group and value differ:
+//   folded   1 if any bit differs, one plane      (13 at most a word)
+//   capped   the count, but 3 where it is 4 or 5, two planes   (39 at most a word)
+// Full adders sum what a query finds in the tables. Differing bits are at least that sum, so a row
+// whose sum is above the radius is not near: the filter drops no near row. Those it keeps are
+// counted bit by bit.
+//
+// Bit 4 r + l of the 256 is bit r of word l: four codes in a row are one row of four 64 x 64
+// matrices side by side, which are turned into planes without a shuffle.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace clusterimg::CLUSTERIMG_ISA {
+
+typedef std::uint64_t Plane256 __attribute__((vector_size(32)));
+
+static inline bool any_bit(const Plane256& x) {
+#if defined(__AVX2__)
+  const __m256i bits = reinterpret_cast<const __m256i&>(x);
+  return !_mm256_testz_si256(bits, bits);
+#else
+  return (x[0] | x[1] | x[2] | x[3]) != 0;
+#endif
+}
+
+// sum, carry = a + b + sum. The sum so far comes last, so that it is waited for least.
+static inline __attribute__((always_inline)) void full_add(const Plane256& a, const Plane256& b,
+                                                           Plane256& sum, Plane256& carry) {
+  const Plane256 either = a ^ b, both = a & b;
+  const Plane256 moved = either & sum;
+  sum ^= either;
+  carry = both | moved;
+}
+
+static inline __attribute__((always_inline)) void half_add(const Plane256& a, Plane256& sum,
+                                                           Plane256& carry) {
+  const Plane256 both = a & sum;
+  sum ^= a;
+  carry = both;
+}
+
+// Word `word` of up to 256 rows as 64 planes; rows beyond n are zero.
+static void hamming_planes(const std::uint64_t* rows, std::size_t n, std::size_t n_words,
+                           Plane256* planes) {
+  for (std::size_t r = 0; r < 64; ++r)
+    for (std::size_t l = 0; l < 4; ++l)
+      planes[r][l] = 4 * r + l < n ? rows[(4 * r + l) * n_words] : 0;
+  std::uint64_t mask = 0xffffffff;
+  for (std::size_t half = 32; half > 0; half /= 2, mask ^= mask << half)
+    for (std::size_t k = 0; k < 64; k = ((k | half) + 1) & ~half) {
+      const Plane256 swap = ((planes[k] >> half) ^ planes[k | half]) & mask;
+      planes[k] ^= swap << half;
+      planes[k | half] ^= swap;
+    }
+}
+
+constexpr std::size_t groups = 13, group_bits = 5, group_values = 32;
+
+// The plane where bit `bit` of a row differs from that bit of `value`.
+static inline __attribute__((always_inline)) void differing(const Plane256& plane,
+                                                            std::size_t value, std::size_t bit,
+                                                            Plane256& out) {
+  out = plane ^ (Plane256{} - ((value >> bit) & 1));
+}
+
+static void folded_table(const Plane256* planes, Plane256* table) {
+  for (std::size_t g = 0; g < groups; ++g) {
+    const std::size_t n_bits = g + 1 < groups ? group_bits : 64 - g * group_bits;
+    for (std::size_t value = 0; value < group_values; ++value) {
+      Plane256 any{};
+      for (std::size_t k = 0; k < n_bits; ++k) {
+        Plane256 differs;
+        differing(planes[g * group_bits + k], value, k, differs);
+        any |= differs;
+      }
+      table[g * group_values + value] = any;
+    }
+  }
+}
+
+static void capped_table(const Plane256* planes, Plane256* table) {
+  for (std::size_t g = 0; g < groups; ++g) {
+    const std::size_t n_bits = g + 1 < groups ? group_bits : 64 - g * group_bits;
+    for (std::size_t value = 0; value < group_values; ++value) {
+      Plane256 ones{}, twos{};
+      for (std::size_t k = 0; k < n_bits; ++k) {
+        Plane256 differs;
+        differing(planes[g * group_bits + k], value, k, differs);
+        const Plane256 carry = ones & differs, full = twos & carry;
+        ones = (ones ^ differs) | full;
+        twos |= carry;
+      }
+      table[2 * (g * group_values + value)] = ones;
+      table[2 * (g * group_values + value) + 1] = twos;
+    }
+  }
+}
+
+// The tables of 256 rows, word after word; 13 * 32 planes a word, twice as many if `capped`.
+static void hamming_tables(const std::uint64_t* rows, std::size_t n, std::size_t n_words,
+                           bool capped, std::uint8_t* tables) {
+  Plane256 planes[64];
+  Plane256* table = reinterpret_cast<Plane256*>(tables);
+  for (std::size_t word = 0; word < n_words; ++word) {
+    hamming_planes(rows + word, n, n_words, planes);
+    if (capped)
+      capped_table(planes, table);
+    else
+      folded_table(planes, table);
+    table += groups * group_values * (capped ? 2 : 1);
+  }
+}
+
+// Where a table has what group g of a query finds: `width` planes for each value.
+template <std::size_t g, std::size_t width>
+static inline __attribute__((always_inline)) const Plane256* found(const Plane256* table,
+                                                                   std::uint64_t query) {
+  constexpr std::size_t size = width * sizeof(Plane256);  // 32 or 64: a power of two
+  constexpr std::size_t log_size = width == 1 ? 5 : 6, shift = g * group_bits;
+  std::uint64_t offset;
+  if constexpr (shift >= log_size)
+    offset = query >> (shift - log_size);
+  else
+    offset = query << (log_size - shift);
+  offset &= (group_values - 1) * size;
+  const char* at = reinterpret_cast<const char*>(table) + g * group_values * size + offset;
+  return reinterpret_cast<const Plane256*>(at);
+}
+
+// The sum of what a query finds in a folded table, 0 to 13: four planes.
+static inline __attribute__((always_inline)) void folded_sum(const Plane256* table,
+                                                             std::uint64_t query, Plane256* sum) {
+#define FOUND(g) *found<g, 1>(table, query)
+  Plane256 ones = FOUND(0), twos, fours, eights, a, b, c, d;
+  full_add(FOUND(1), FOUND(2), ones, a);
+  full_add(FOUND(3), FOUND(4), ones, b);
+  full_add(FOUND(5), FOUND(6), ones, twos);
+  full_add(a, b, twos, c);
+  full_add(FOUND(7), FOUND(8), ones, a);
+  full_add(FOUND(9), FOUND(10), ones, b);
+  full_add(a, b, twos, d);
+  full_add(FOUND(11), FOUND(12), ones, a);
+#undef FOUND
+  half_add(a, twos, fours);
+  full_add(c, d, fours, eights);
+  sum[0] = ones, sum[1] = twos, sum[2] = fours, sum[3] = eights;
+}
+
+// Adds what a query finds for two groups of a capped table; the carries weigh 2 and 4.
+template <std::size_t g, std::size_t h>
+static inline __attribute__((always_inline)) void add_two(const Plane256* table,
+                                                          std::uint64_t query, Plane256& ones,
+                                                          Plane256& twos, Plane256& two,
+                                                          Plane256& four) {
+  const Plane256* a = found<g, 2>(table, query);
+  const Plane256* b = found<h, 2>(table, query);
+  full_add(a[0], b[0], ones, two);
+  full_add(a[1], b[1], twos, four);
+}
+
+// The sum of what a query finds in a capped table, 0 to 39: six planes.
+static inline __attribute__((always_inline)) void capped_sum(const Plane256* table,
+                                                             std::uint64_t query, Plane256* sum) {
+  Plane256 ones = found<0, 2>(table, query)[0], twos = found<0, 2>(table, query)[1];
+  Plane256 fours, eights, two_a, two_b, four_a, four_b, four_c, eight_a, eight_b, eight_c;
+  add_two<1, 2>(table, query, ones, twos, two_a, four_a);
+  add_two<3, 4>(table, query, ones, twos, two_b, four_b);
+  full_add(two_a, two_b, twos, fours);
+  full_add(four_a, four_b, fours, eight_a);
+  add_two<5, 6>(table, query, ones, twos, two_a, four_a);
+  add_two<7, 8>(table, query, ones, twos, two_b, four_b);
+  full_add(four_a, four_b, fours, eight_b);
+  full_add(two_a, two_b, twos, four_c);
+  add_two<9, 10>(table, query, ones, twos, two_a, four_a);
+  full_add(four_a, four_c, fours, eights);
+  full_add(eight_a, eight_b, eights, sum[4]);
+  add_two<11, 12>(table, query, ones, twos, two_b, four_b);
+  full_add(two_a, two_b, twos, four_c);
+  full_add(four_b, four_c, fours, eight_c);
+  half_add(eight_c, eights, eight_b);
+  half_add(eight_b, sum[4], sum[5]);
+  sum[0] = ones, sum[1] = twos, sum[2] = fours, sum[3] = eights;
+}
+
+// `below` stays where a number's lower planes are not above the radius's: one plane more.
+static inline __attribute__((always_inline)) void compare(const Plane256& plane,
+                                                          const Plane256& radius_bit,
+                                                          Plane256& below) {
+  const Plane256 either = radius_bit | below;
+  below = (radius_bit & below) | (~plane & either);
+}
+
+// Which queries are perhaps near a row of one word.
+//   near (n), which (n)   where the rows are, and the query; returns how many
+template <bool capped>
+static std::size_t near_words(const Plane256* table, const Plane256& rows,
+                              const std::uint64_t* queries, std::size_t n, std::size_t radius,
+                              Plane256* near, std::uint16_t* which) {
+  constexpr std::size_t n_planes = capped ? 6 : 4;
+  Plane256 bit[n_planes];
+  for (std::size_t k = 0; k < n_planes; ++k) bit[k] = Plane256{} - ((radius >> k) & 1);
+  std::size_t n_near = 0;
+  for (std::size_t j = 0; j < n; ++j) {
+    Plane256 sum[n_planes];
+    if constexpr (capped)
+      capped_sum(table, queries[j], sum);
+    else
+      folded_sum(table, queries[j], sum);
+    Plane256 below = bit[0] | ~sum[0];
+    for (std::size_t k = 1; k < n_planes; ++k) compare(sum[k], bit[k], below);
+    below &= rows;
+    near[n_near] = below;
+    which[n_near] = static_cast<std::uint16_t>(j);
+    n_near += any_bit(below);
+  }
+  return n_near;
+}
+
+// Planes of a running sum: enough for the radius and for the sum of a word.
+static inline std::size_t running_planes(std::size_t radius) {
+  std::size_t n = 6;
+  while (radius >> n) ++n;
+  return n;
+}
+
+// The same for codes of more words. A running sum begins at 2^planes - 1 - radius, so that it runs
+// over as soon as it is above the radius; what ran over is far for good. A query far from all rows
+// goes no further.
+//   sums (n, planes)   scratch
+template <bool capped>
+static std::size_t near_codes(const Plane256* table, const Plane256& rows,
+                              const std::uint64_t* queries, std::size_t n, std::size_t n_words,
+                              std::size_t radius, Plane256* sums, Plane256* near,
+                              std::uint16_t* which) {
+  constexpr std::size_t n_planes = capped ? 6 : 4;
+  const std::size_t n_running = running_planes(radius);
+  const std::size_t begin = (std::size_t{1} << n_running) - 1 - radius;
+  for (std::size_t j = 0; j < n; ++j) {
+    for (std::size_t k = 0; k < n_running; ++k)
+      sums[j * n_running + k] = Plane256{} - ((begin >> k) & 1);
+    near[j] = rows;
+    which[j] = static_cast<std::uint16_t>(j);
+  }
+  std::size_t n_near = n;
+  for (std::size_t word = 0; word < n_words && n_near > 0; ++word) {
+    const std::size_t n_before = n_near;
+    n_near = 0;
+    for (std::size_t c = 0; c < n_before; ++c) {
+      const std::uint16_t j = which[c];
+      Plane256 sum[n_planes], carry, next;
+      if constexpr (capped)
+        capped_sum(table, queries[j * n_words + word], sum);
+      else
+        folded_sum(table, queries[j * n_words + word], sum);
+      Plane256* running = sums + j * n_running;
+      half_add(sum[0], running[0], carry);
+      for (std::size_t k = 1; k < n_planes; ++k) {
+        full_add(sum[k], carry, running[k], next);
+        carry = next;
+      }
+      for (std::size_t k = n_planes; k < n_running; ++k) {
+        half_add(carry, running[k], next);
+        carry = next;
+      }
+      const Plane256 left = near[c] & ~carry;
+      near[n_near] = left;
+      which[n_near] = j;
+      n_near += any_bit(left);
+    }
+    table += groups * group_values * (capped ? 2 : 1);
+  }
+  return n_near;
+}
+
+static inline std::uint32_t count_differing(const std::uint64_t* a, const std::uint64_t* b,
+                                            std::size_t n_words) {
+  std::uint32_t count = 0;
+  for (std::size_t w = 0; w < n_words; ++w)
+    count += static_cast<std::uint32_t>(__builtin_popcountll(a[w] ^ b[w]));
+  return count;
+}
+
+// Counts the pairs that the filter kept.
+static std::size_t count_near(const std::uint64_t* rows, const std::uint64_t* queries,
+                              std::size_t n_words, std::size_t radius, const Plane256* near,
+                              const std::uint16_t* which, std::size_t n_near, HammingHit* hits) {
+  std::size_t n_hits = 0;
+  for (std::size_t c = 0; c < n_near; ++c) {
+    const std::uint64_t* query = queries + which[c] * n_words;
+    for (std::size_t l = 0; l < 4; ++l)
+      for (std::uint64_t left = near[c][l]; left != 0; left &= left - 1) {
+        const std::size_t row = 4 * static_cast<std::size_t>(__builtin_ctzll(left)) + l;
+        const std::uint32_t count = count_differing(rows + row * n_words, query, n_words);
+        hits[n_hits] = {static_cast<std::uint16_t>(row), which[c], count};
+        n_hits += count <= radius;
+      }
+  }
+  return n_hits;
+}
+
+// The pairs of up to 256 rows and up to 256 queries that differ in at most `radius` bits.
+//   tables    of the rows, as hamming_tables makes them
+//   scratch   hamming_scratch_bytes(radius), aligned to 64 bytes
+//   hits      room for all pairs; by rising query; returns how many
+static std::size_t hamming_hits(const std::uint64_t* rows, std::size_t n_rows,
+                                const std::uint8_t* tables, bool capped,
+                                const std::uint64_t* queries, std::size_t n, std::size_t n_words,
+                                std::size_t radius, std::uint8_t* scratch, HammingHit* hits) {
+  const Plane256* table = reinterpret_cast<const Plane256*>(tables);
+  Plane256* near = reinterpret_cast<Plane256*>(scratch);
+  Plane256* sums = near + hamming_side;
+  std::uint16_t which[hamming_side];
+  Plane256 valid;
+  for (std::size_t l = 0; l < 4; ++l) {
+    const std::size_t n_bits = (n_rows + 3 - l) / 4;  // rows 4 r + l below n_rows
+    valid[l] = n_bits < 64 ? (std::uint64_t{1} << n_bits) - 1 : ~std::uint64_t{0};
+  }
+  std::size_t n_near;
+  if (n_words == 1)
+    n_near = capped ? near_words<true>(table, valid, queries, n, radius, near, which)
+                    : near_words<false>(table, valid, queries, n, radius, near, which);
+  else
+    n_near = capped
+                 ? near_codes<true>(table, valid, queries, n, n_words, radius, sums, near, which)
+                 : near_codes<false>(table, valid, queries, n, n_words, radius, sums, near, which);
+  return count_near(rows, queries, n_words, radius, near, which, n_near, hits);
+}
+
+}  // namespace clusterimg::CLUSTERIMG_ISA
