@@ -235,7 +235,7 @@ py::array_t<Edge> hamming_edges_as(const Array<std::uint64_t>& a,
           "depth must be 1 to 4, got " + std::to_string(depth));
   const HammingJoin join = hamming_join(a, b ? *b : a, Asked{true, threshold});
   if (!join.scorer.any()) return to_array(std::vector<Edge>());
-  require(look != "index" || join.scorer.radius() <= 28 * join.n_words,
+  require(look != "index" || HammingIndex::serves(join.scorer.radius(), join.n_words),
           "threshold must leave a radius of 28 bits a word at most");
   const HammingPlan plan{look == "index" ? depth : 0, look == "folded"   ? Look::folded
                                                       : look == "capped" ? Look::capped

@@ -36,7 +36,8 @@ constexpr std::size_t hamming_side = 256;
 constexpr std::size_t hamming_tables_bytes(std::size_t n_words, bool capped) {
   return n_words * 13 * 32 * (capped ? 64 : 32);
 }
-constexpr std::size_t hamming_scratch_bytes = hamming_side * 32 * (1 + 32);
+constexpr std::size_t hamming_scratch_bytes = (hamming_side + 1 + hamming_side * 32) * 32;
+constexpr std::size_t hamming_most_hits = hamming_side * hamming_side + 1;
 
 struct HammingHit {
   std::uint16_t row, query;
@@ -55,6 +56,9 @@ struct KernelTable {
                               const std::uint8_t* tables, bool capped, const std::uint64_t* queries,
                               std::size_t n, std::size_t n_words, std::size_t radius,
                               std::uint8_t* scratch, HammingHit* hits);
+  std::size_t (*hamming_count)(const std::uint64_t* rows, std::size_t n_rows,
+                               const std::uint64_t* queries, std::size_t n, std::size_t n_words,
+                               std::size_t radius, HammingHit* hits);
   void (*signature_tile)(const std::uint32_t* a, std::size_t n_a, const std::uint32_t* b,
                          std::size_t n_b, std::size_t n_slots, std::uint32_t* out);
   void (*dot_tile)(const std::int16_t* a, std::size_t n_a, const std::int16_t* b, std::size_t n_b,

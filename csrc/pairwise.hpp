@@ -125,17 +125,21 @@ class EdgeSink {
 
   void open(std::size_t band, Range rows) {
     bands_[band].first_row = rows.begin;
-    bands_[band].by_row.resize(rows.size());
+    bands_[band].ends.assign(rows.size() + 1, 0);
   }
   void put(std::size_t band, std::size_t i, std::size_t j, double score) {
     Band& b = bands_[band];
-    b.by_row[i - b.first_row].push_back(
-        {static_cast<std::int32_t>(i), static_cast<std::int32_t>(j), score});
+    b.edges.push_back({static_cast<std::int32_t>(i), static_cast<std::int32_t>(j), score});
+    ++b.ends[i - b.first_row + 1];
   }
   void close(std::size_t band) {
     Band& b = bands_[band];
-    for (std::vector<Edge>& row : b.by_row) b.edges.insert(b.edges.end(), row.begin(), row.end());
-    b.by_row = {};
+    for (std::size_t r = 1; r < b.ends.size(); ++r) b.ends[r] += b.ends[r - 1];
+    std::vector<Edge> by_row(b.edges.size());
+    for (const Edge& edge : b.edges)
+      by_row[b.ends[static_cast<std::size_t>(edge.i) - b.first_row]++] = edge;
+    b.edges = std::move(by_row);
+    b.ends = {};
   }
 
   // The edges of all bands; the sink is empty afterwards.
@@ -155,7 +159,7 @@ class EdgeSink {
  private:
   struct Band {
     std::size_t first_row = 0;
-    std::vector<std::vector<Edge>> by_row;
+    std::vector<std::size_t> ends;
     std::vector<Edge> edges;
   };
   std::vector<Band> bands_;

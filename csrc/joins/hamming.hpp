@@ -4,6 +4,7 @@
 // score = equal bits / bits, one float64 division. The threshold becomes the radius, the most bits
 // that similar codes differ in, by asking that very division.
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -35,13 +36,14 @@ class HammingScorer {
   static constexpr std::size_t rows = hamming_side;
   static constexpr std::size_t cols = hamming_side;
 
-  // Counts are made for `counted_rows` rows at a time: 16 KB of them.
-  static constexpr std::size_t counted_rows = 16;
+  // The most words of a code whose tables, 26 KB a word, are made.
+  static constexpr std::size_t most_sliced = 256;
+  // Rows counted at a time: their hits stay in the cache.
+  static constexpr std::size_t counted_rows = 8;
   struct State {
     Pulse pulse;
     AlignedBytes tables, scratch;
     Scratch<HammingHit> hits;
-    Scratch<std::uint32_t> counts;
   };
 
   HammingScorer(const std::uint64_t* a, const std::uint64_t* b, std::size_t n_words,
@@ -50,7 +52,11 @@ class HammingScorer {
         b_(b),
         n_words_(n_words),
         total_(static_cast<std::uint32_t>(64 * n_words)),
-        least_(least_count_above(threshold, total_)) {}
+        least_(least_count_above(threshold, total_)),
+        scores_(total_ + 1) {
+    for (std::uint32_t differing = 0; differing <= total_; ++differing)
+      scores_[differing] = static_cast<double>(total_ - differing) / static_cast<double>(total_);
+  }
 
   // Whether any codes are similar, and the most bits that they then differ in.
   bool any() const { return least_ <= total_; }
@@ -63,8 +69,7 @@ class HammingScorer {
     return {Pulse(monitor),
             AlignedBytes(sliced ? hamming_tables_bytes(n_words_, look_ == Look::capped) : 0),
             AlignedBytes(sliced ? hamming_scratch_bytes : 0),
-            Scratch<HammingHit>(sliced ? rows * cols : 0),
-            Scratch<std::uint32_t>(sliced ? 0 : counted_rows * cols)};
+            Scratch<HammingHit>(sliced ? hamming_most_hits : counted_rows * cols + 1)};
   }
 
   void begin(State& state, Range r) const {
@@ -85,11 +90,7 @@ class HammingScorer {
   double score(State&, std::size_t i, std::size_t j) const {
     std::uint32_t count = 0;
     kernels().hamming_tile(a_ + i * n_words_, 1, b_ + j * n_words_, 1, n_words_, &count);
-    return share(count);
-  }
-
-  double share(std::uint32_t differing) const {
-    return static_cast<double>(total_ - differing) / static_cast<double>(total_);
+    return scores_[count];
   }
 
  private:
@@ -101,23 +102,21 @@ class HammingScorer {
                                radius(), state.scratch.data(), state.hits.data());
     for (std::size_t k = 0; k < n; ++k) {
       const HammingHit hit = state.hits[k];
-      emit(r.begin + hit.row, c.begin + hit.query, share(hit.differing));
+      emit(r.begin + hit.row, c.begin + hit.query, scores_[hit.differing]);
     }
   }
 
   template <class Emit>
   void scan_counted(State& state, Range r, Range c, const Emit& emit) const {
-    std::uint32_t* counts = state.counts.data();
     for (std::size_t from = r.begin; from < r.end; from += counted_rows) {
-      const std::size_t n = std::min(counted_rows, r.end - from);
-      kernels().hamming_tile(a_ + from * n_words_, n, b_ + c.begin * n_words_, c.size(), n_words_,
-                             counts);
-      for (std::size_t i = 0; i < n; ++i)
-        for (std::size_t j = 0; j < c.size(); ++j) {
-          const std::uint32_t differing = counts[i * c.size() + j];
-          if (differing <= radius()) emit(from + i, c.begin + j, share(differing));
-        }
-      state.pulse.after(n * c.size() * n_words_);
+      const std::size_t n = kernels().hamming_count(
+          a_ + from * n_words_, std::min(counted_rows, r.end - from), b_ + c.begin * n_words_,
+          c.size(), n_words_, radius(), state.hits.data());
+      for (std::size_t k = 0; k < n; ++k) {
+        const HammingHit hit = state.hits[k];
+        emit(from + hit.row, c.begin + hit.query, scores_[hit.differing]);
+      }
+      state.pulse.after(counted_rows * c.size() * n_words_);
     }
   }
 
@@ -127,6 +126,7 @@ class HammingScorer {
   std::uint32_t total_;
   std::uint32_t least_;
   Look look_ = Look::counted;
+  std::vector<double> scores_;  // by differing bits
 };
 
 }  // namespace clusterimg

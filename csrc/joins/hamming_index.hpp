@@ -84,6 +84,9 @@ class HammingIndex {
     const std::size_t share = (radius + 1) / n_words, left = (radius + 1) % n_words;
     return static_cast<int>(share + (word < left ? 1 : 0)) - 1;
   }
+  static bool serves(std::size_t radius, std::size_t n_words) {
+    return word_radius(radius, n_words, 0) <= 28;
+  }
   static std::size_t n_blocks(std::size_t radius, std::size_t depth) {
     return std::max(Blocks::least, radius + depth);
   }
@@ -179,7 +182,7 @@ class HammingIndex {
           levels_(part.index.depth_),
           tables_(hamming_tables_bytes(1, capped(part.radius))),
           scratch_(hamming_scratch_bytes),
-          hits_(hamming_side * hamming_side) {
+          hits_(hamming_most_hits) {
       chosen_[0] = first;
     }
 
@@ -316,15 +319,15 @@ class HammingIndex {
   // Below so many codes pairs are counted one by one.
   static constexpr std::size_t least_sliced = 128;
   // Costs in nanoseconds, fitted once on a Zen 3 core; they need only be right enough to choose by.
-  static constexpr double sort_ns = 3.5, pair_ns = 0.5, table_ns = 2300;
-  static double sliced_ns(std::size_t radius) { return capped(radius) ? 14.5 : 8; }
+  static constexpr double sort_ns = 3.5, pair_ns = 0.5, table_ns = 2300, kept_ns = 8, hit_ns = 40;
+  static double sliced_ns(bool capped) { return capped ? 14.5 : 8; }
 
   // What it costs to count the pairs of n codes by one word.
   static double pairs_cost(std::size_t n, std::size_t radius) {
     const double codes = static_cast<double>(n), pairs = codes * codes / 2;
     if (n < least_sliced) return pairs * pair_ns;
     const double side = static_cast<double>(hamming_side);
-    return (codes / side + 0.5) * table_ns + (pairs / side + codes / 2) * sliced_ns(radius);
+    return (codes / side + 0.5) * table_ns + (pairs / side + codes / 2) * sliced_ns(capped(radius));
   }
 
  private:

@@ -57,38 +57,69 @@ class SampledPairs {
   std::vector<std::uint64_t> differing_;
 };
 
-// How often a pair meets in a bucket of `depth` blocks of a word: the mean over the sample, so that
-// codes that are alike by the thousand are seen; and not below that of random codes.
-inline double meetings(const SampledPairs& sample, std::size_t word, const Blocks& blocks,
-                       std::size_t depth) {
-  double sum = 0;
+// For each value of a group of 5 bits, what a bound makes of it; kernels/hamming_sliced.hpp.
+constexpr std::size_t group_bits = 5;
+using GroupBounds = std::array<std::uint8_t, 1 << group_bits>;
+
+inline GroupBounds group_bounds(Look look) {
+  GroupBounds bounds{};
+  for (std::size_t v = 1; v < bounds.size(); ++v) {
+    const std::size_t bits = bounds[v / 2] + v % 2;  // as long as nothing is capped
+    bounds[v] = static_cast<std::uint8_t>(look == Look::folded ? 1 : bits);
+  }
+  if (look == Look::capped)
+    for (std::uint8_t& bound : bounds) bound = std::min<std::uint8_t>(bound, 3);
+  return bounds;
+}
+
+inline std::size_t bound_of(const GroupBounds& bounds, std::uint64_t differing) {
+  std::size_t sum = 0;
+  for (; differing != 0; differing >>= group_bits) sum += bounds[differing % bounds.size()];
+  return sum;
+}
+
+// How often a pair meets in a bucket of `depth` blocks of a word, and how often it is then kept by
+// the bound: means over the sample, so that codes that are alike by the thousand are seen. Not
+// below the meetings of random codes.
+struct Meetings {
+  double all, kept;
+};
+
+inline Meetings meetings(const SampledPairs& sample, std::size_t word, std::size_t radius,
+                         const Blocks& blocks, std::size_t depth) {
+  const GroupBounds bounds =
+      group_bounds(HammingIndex::capped(radius) ? Look::capped : Look::folded);
+  double all = 0, kept = 0;
   for (std::size_t s = 0; s < sample.count(); ++s) {
+    const std::uint64_t differing = sample.differing(s, word);
     std::size_t n_equal = 0;
-    for (std::size_t b = 0; b < blocks.count(); ++b)
-      n_equal += blocks.value(sample.differing(s, word), b) == 0;
-    sum += choices(n_equal, depth);
+    for (std::size_t b = 0; b < blocks.count(); ++b) n_equal += blocks.value(differing, b) == 0;
+    const double met = choices(n_equal, depth);
+    all += met;
+    if (met > 0 && bound_of(bounds, differing) <= radius) kept += met;
   }
   const double of_random =
       choices(blocks.count(), depth) *
       std::pow(2.0, -64.0 * static_cast<double>(depth) / static_cast<double>(blocks.count()));
-  return std::max(sum / static_cast<double>(sample.count()), of_random);
+  const double n = static_cast<double>(sample.count());
+  return {std::max(all / n, of_random), kept / n};
 }
 
 // What the index costs in nanoseconds.
 inline double index_cost(const Codes& codes, const SampledPairs& sample, std::size_t radius,
                          std::size_t depth) {
-  const double n = static_cast<double>(codes.size());
+  const double n = static_cast<double>(codes.size()), pairs = n * (n - 1) / 2;
   double cost = 0;
   for (std::size_t word = 0; word < codes.n_words; ++word) {
     const int share = HammingIndex::word_radius(radius, codes.n_words, word);
     if (share < 0) break;
     const std::size_t r = static_cast<std::size_t>(share);
     const Blocks blocks(HammingIndex::n_blocks(r, depth));
-    const double pairs = n * (n - 1) / 2 * meetings(sample, word, blocks, depth);
+    const Meetings met = meetings(sample, word, r, blocks, depth);
     const double visits = choices(blocks.count(), depth) * n;
-    const double bucket = 2 * pairs / visits;  // codes that a code meets there
+    const double bucket = 2 * pairs * met.all / visits;  // codes that a code meets there
     const double of_bucket = HammingIndex::pairs_cost(static_cast<std::size_t>(bucket) + 1, r);
-    cost += visits * of_bucket / (bucket + 1);
+    cost += visits * of_bucket / (bucket + 1) + pairs * met.kept * HammingIndex::kept_ns;
     for (std::size_t level = 1; level <= depth; ++level)
       cost += choices(blocks.count(), level) * n * HammingIndex::sort_ns;
   }
@@ -102,21 +133,13 @@ struct Filtered {
 };
 
 inline Filtered filtered(const SampledPairs& sample, std::size_t radius, Look look) {
-  constexpr std::size_t group_bits = 5, group_values = 32;
-  std::array<std::size_t, group_values> bound{};
-  for (std::size_t v = 1; v < group_values; ++v) {
-    const std::size_t bits = (v & 1) + (v >> 1 & 1) + (v >> 2 & 1) + (v >> 3 & 1) + (v >> 4);
-    bound[v] = look == Look::folded   ? 1
-               : look == Look::capped ? std::min<std::size_t>(bits, 3)
-                                      : bits;
-  }
+  const GroupBounds bounds = group_bounds(look);
   std::vector<std::size_t> words(sample.count());
   std::size_t n_kept = 0;
   for (std::size_t s = 0; s < sample.count(); ++s) {
     std::size_t sum = 0, word = 0;
     for (; word < sample.n_words() && sum <= radius; ++word)
-      for (std::uint64_t left = sample.differing(s, word); left != 0; left >>= group_bits)
-        sum += bound[left % group_values];
+      sum += bound_of(bounds, sample.differing(s, word));
     words[s] = word;
     n_kept += sum <= radius;
   }
@@ -129,36 +152,42 @@ inline Filtered filtered(const SampledPairs& sample, std::size_t radius, Look lo
 // What a look at all pairs costs in nanoseconds; a pair that a bound keeps is counted.
 inline double look_cost(const Codes& codes, const SampledPairs& sample, std::size_t radius,
                         Look look) {
-  constexpr double pair_ns = 0.6, word_ns = 0.4, folded_ns = 12.5, capped_ns = 20, kept_ns = 8;
-  const double n_words = static_cast<double>(codes.n_words),
-               pairs = static_cast<double>(codes.pairs());
+  constexpr double pair_ns = 0.4, word_ns = 0.35, folded_ns = 9.5, capped_ns = 18;
+  const double n_words = static_cast<double>(codes.n_words);
+  const double pairs = static_cast<double>(codes.pairs());
   const double side = static_cast<double>(hamming_side);
   if (look == Look::counted) return pairs * (pair_ns + word_ns * n_words);
   const Filtered seen = filtered(sample, radius, look);
-  const double query_ns = codes.n_words == 1
-                              ? HammingIndex::sliced_ns(look == Look::capped ? 64 : 0)
-                              : seen.words * (look == Look::capped ? capped_ns : folded_ns);
+  const bool capped = look == Look::capped;
+  const double query_ns = codes.n_words == 1 ? HammingIndex::sliced_ns(capped)
+                                             : seen.words * (capped ? capped_ns : folded_ns);
   const double tables = static_cast<double>(codes.n_a) / side * n_words * HammingIndex::table_ns;
-  return pairs / side * query_ns + pairs * seen.kept * (kept_ns + word_ns * n_words) + tables;
+  const double of_kept = pairs * seen.kept * (HammingIndex::kept_ns + word_ns * n_words);
+  return pairs / side * query_ns + of_kept + tables;
+}
+
+// The share of pairs of the sample within the radius.
+inline double share_near(const SampledPairs& sample, std::size_t radius) {
+  return filtered(sample, radius, Look::counted).kept;
 }
 
 inline HammingPlan plan_of(const Codes& codes, std::size_t radius) {
-  constexpr std::size_t most_depth = 4, most_radius = 28, few_words = 1 << 20, few_codes = 2000;
+  constexpr std::size_t most_depth = 4, few_words = 1 << 20, few_codes = 2000;
   HammingPlan best{0, Look::counted};
-  if (codes.pairs() * codes.n_words < few_words) return best;
+  if (codes.pairs() * codes.n_words < few_words || codes.n_words > HammingScorer::most_sliced)
+    return best;
   const SampledPairs sample(codes);
   double least = look_cost(codes, sample, radius, Look::counted);
-  for (const Look look : {Look::folded, Look::capped}) {
-    const double cost = look_cost(codes, sample, radius, look);
-    if (cost < least) least = cost, best.look = look;
-  }
-  if (codes.size() < few_codes ||
-      HammingIndex::word_radius(radius, codes.n_words, 0) > static_cast<int>(most_radius))
-    return best;
-  for (std::size_t depth = 1; depth <= most_depth; ++depth) {
-    const double cost = index_cost(codes, sample, radius, depth);
-    if (cost < least) least = cost, best.depth = depth;
-  }
+  const auto take = [&](double cost, HammingPlan plan) {
+    if (cost < least) least = cost, best = plan;
+  };
+  for (const Look look : {Look::folded, Look::capped})
+    take(look_cost(codes, sample, radius, look), {0, look});
+  if (codes.size() < few_codes || !HammingIndex::serves(radius, codes.n_words)) return best;
+  const double of_hits =
+      static_cast<double>(codes.pairs()) * share_near(sample, radius) * HammingIndex::hit_ns;
+  for (std::size_t depth = 1; depth <= most_depth; ++depth)
+    take(index_cost(codes, sample, radius, depth) + of_hits, {depth, Look::counted});
   return best;
 }
 

@@ -31,6 +31,14 @@ static inline bool any_bit(const Plane256& x) {
 #endif
 }
 
+static inline std::size_t lowest_bit(std::uint64_t x) {  // of 0: any of 0 to 63
+#if defined(__BMI__)
+  return _tzcnt_u64(x) & 63;
+#else
+  return static_cast<std::size_t>(__builtin_ctzll(x | (std::uint64_t{1} << 63)));
+#endif
+}
+
 // sum, carry = a + b + sum. The sum so far comes last, so that it is waited for least.
 static inline __attribute__((always_inline)) void full_add(const Plane256& a, const Plane256& b,
                                                            Plane256& sum, Plane256& carry) {
@@ -204,7 +212,8 @@ template <bool capped>
 static std::size_t near_words(const Plane256* table, const Plane256& rows,
                               const std::uint64_t* queries, std::size_t n, std::size_t radius,
                               Plane256* near, std::uint16_t* which) {
-  constexpr std::size_t n_planes = capped ? 6 : 4;
+  constexpr std::size_t n_planes = capped ? 6 : 4, most = (std::size_t{1} << n_planes) - 1;
+  if (radius > most) radius = most;  // no sum is above that
   Plane256 bit[n_planes];
   for (std::size_t k = 0; k < n_planes; ++k) bit[k] = Plane256{} - ((radius >> k) & 1);
   std::size_t n_near = 0;
@@ -231,21 +240,72 @@ static inline std::size_t running_planes(std::size_t radius) {
   return n;
 }
 
-// The same for codes of more words. A running sum begins at 2^planes - 1 - radius, so that it runs
-// over as soon as it is above the radius; what ran over is far for good. A query far from all rows
-// goes no further.
+// Adds the sum of a word to a running sum; what runs over is near no more.
+template <bool capped>
+static inline __attribute__((always_inline)) void add_word(const Plane256* table,
+                                                           std::uint64_t query,
+                                                           std::size_t n_running, Plane256* running,
+                                                           Plane256& near) {
+  constexpr std::size_t n_planes = capped ? 6 : 4;
+  Plane256 sum[n_planes], carry, next;
+  if constexpr (capped)
+    capped_sum(table, query, sum);
+  else
+    folded_sum(table, query, sum);
+  half_add(sum[0], running[0], carry);
+  for (std::size_t k = 1; k < n_planes; ++k) {
+    full_add(sum[k], carry, running[k], next);
+    carry = next;
+  }
+  for (std::size_t k = n_planes; k < n_running; ++k) {
+    half_add(carry, running[k], next);
+    carry = next;
+  }
+  near &= ~carry;
+}
+
+// A running sum of n planes begins at 2^n - 1 - radius, so that it runs over as soon as it is above
+// the radius.
+static inline void begin_running(std::size_t radius, std::size_t n, Plane256* running) {
+  const std::size_t begin = (std::size_t{1} << n) - 1 - radius;
+  for (std::size_t k = 0; k < n; ++k) running[k] = Plane256{} - ((begin >> k) & 1);
+}
+
+// The same for codes of a few words, whose tables fit in the cache of the second level: the running
+// sum stays in registers.
+template <bool capped, std::size_t n_running>
+static std::size_t near_short(const Plane256* tables, const Plane256& rows,
+                              const std::uint64_t* queries, std::size_t n, std::size_t n_words,
+                              std::size_t radius, Plane256* near, std::uint16_t* which) {
+  Plane256 first[n_running];
+  begin_running(radius, n_running, first);
+  std::size_t n_near = 0;
+  for (std::size_t j = 0; j < n; ++j) {
+    Plane256 running[n_running], still = rows;
+    for (std::size_t k = 0; k < n_running; ++k) running[k] = first[k];
+    const Plane256* table = tables;
+    for (std::size_t word = 0; word < n_words; ++word) {
+      add_word<capped>(table, queries[j * n_words + word], n_running, running, still);
+      if (!any_bit(still)) break;
+      table += groups * group_values * (capped ? 2 : 1);
+    }
+    near[n_near] = still;
+    which[n_near] = static_cast<std::uint16_t>(j);
+    n_near += any_bit(still);
+  }
+  return n_near;
+}
+
+// The same for long codes, word after word. A query far from all rows goes no further.
 //   sums (n, planes)   scratch
 template <bool capped>
-static std::size_t near_codes(const Plane256* table, const Plane256& rows,
-                              const std::uint64_t* queries, std::size_t n, std::size_t n_words,
-                              std::size_t radius, Plane256* sums, Plane256* near,
-                              std::uint16_t* which) {
-  constexpr std::size_t n_planes = capped ? 6 : 4;
+static std::size_t near_long(const Plane256* table, const Plane256& rows,
+                             const std::uint64_t* queries, std::size_t n, std::size_t n_words,
+                             std::size_t radius, Plane256* sums, Plane256* near,
+                             std::uint16_t* which) {
   const std::size_t n_running = running_planes(radius);
-  const std::size_t begin = (std::size_t{1} << n_running) - 1 - radius;
   for (std::size_t j = 0; j < n; ++j) {
-    for (std::size_t k = 0; k < n_running; ++k)
-      sums[j * n_running + k] = Plane256{} - ((begin >> k) & 1);
+    begin_running(radius, n_running, sums + j * n_running);
     near[j] = rows;
     which[j] = static_cast<std::uint16_t>(j);
   }
@@ -255,29 +315,33 @@ static std::size_t near_codes(const Plane256* table, const Plane256& rows,
     n_near = 0;
     for (std::size_t c = 0; c < n_before; ++c) {
       const std::uint16_t j = which[c];
-      Plane256 sum[n_planes], carry, next;
-      if constexpr (capped)
-        capped_sum(table, queries[j * n_words + word], sum);
-      else
-        folded_sum(table, queries[j * n_words + word], sum);
-      Plane256* running = sums + j * n_running;
-      half_add(sum[0], running[0], carry);
-      for (std::size_t k = 1; k < n_planes; ++k) {
-        full_add(sum[k], carry, running[k], next);
-        carry = next;
-      }
-      for (std::size_t k = n_planes; k < n_running; ++k) {
-        half_add(carry, running[k], next);
-        carry = next;
-      }
-      const Plane256 left = near[c] & ~carry;
-      near[n_near] = left;
+      Plane256 still = near[c];
+      add_word<capped>(table, queries[j * n_words + word], n_running, sums + j * n_running, still);
+      near[n_near] = still;
       which[n_near] = j;
-      n_near += any_bit(left);
+      n_near += any_bit(still);
     }
     table += groups * group_values * (capped ? 2 : 1);
   }
   return n_near;
+}
+
+template <bool capped>
+static std::size_t near_codes(const Plane256* table, const Plane256& rows,
+                              const std::uint64_t* queries, std::size_t n, std::size_t n_words,
+                              std::size_t radius, Plane256* scratch, Plane256* near,
+                              std::uint16_t* which) {
+  constexpr std::size_t few_words = 4;
+  if (n_words == 1) return near_words<capped>(table, rows, queries, n, radius, near, which);
+  if (n_words <= few_words) switch (running_planes(radius)) {
+      case 6:
+        return near_short<capped, 6>(table, rows, queries, n, n_words, radius, near, which);
+      case 7:
+        return near_short<capped, 7>(table, rows, queries, n, n_words, radius, near, which);
+      case 8:
+        return near_short<capped, 8>(table, rows, queries, n, n_words, radius, near, which);
+    }
+  return near_long<capped>(table, rows, queries, n, n_words, radius, scratch, near, which);
 }
 
 static inline std::uint32_t count_differing(const std::uint64_t* a, const std::uint64_t* b,
@@ -288,50 +352,77 @@ static inline std::uint32_t count_differing(const std::uint64_t* a, const std::u
   return count;
 }
 
-// Counts the pairs that the filter kept.
-static std::size_t count_near(const std::uint64_t* rows, const std::uint64_t* queries,
-                              std::size_t n_words, std::size_t radius, const Plane256* near,
-                              const std::uint16_t* which, std::size_t n_near, HammingHit* hits) {
+// Lists the rows of a plane. Most planes hold none or one in a word: one is written whether it is
+// there or not, so that less is guessed.
+static inline std::size_t list_rows(const Plane256& near, std::uint16_t query, HammingHit* out) {
+  std::size_t n = 0;
+  for (std::size_t l = 0; l < 4; ++l) {
+    std::uint64_t left = near[l];
+    out[n] = {static_cast<std::uint16_t>(4 * lowest_bit(left) + l), query, 0};
+    n += left != 0;
+    for (left &= left - 1; left != 0; left &= left - 1)
+      out[n++] = {static_cast<std::uint16_t>(4 * lowest_bit(left) + l), query, 0};
+  }
+  return n;
+}
+
+// Counts the pairs that the filter kept, and leaves those within the radius.
+static std::size_t count_kept(const std::uint64_t* rows, const std::uint64_t* queries,
+                              std::size_t n_words, std::size_t radius, std::size_t n_kept,
+                              HammingHit* hits) {
   std::size_t n_hits = 0;
-  for (std::size_t c = 0; c < n_near; ++c) {
-    const std::uint64_t* query = queries + which[c] * n_words;
-    for (std::size_t l = 0; l < 4; ++l)
-      for (std::uint64_t left = near[c][l]; left != 0; left &= left - 1) {
-        const std::size_t row = 4 * static_cast<std::size_t>(__builtin_ctzll(left)) + l;
-        const std::uint32_t count = count_differing(rows + row * n_words, query, n_words);
-        hits[n_hits] = {static_cast<std::uint16_t>(row), which[c], count};
-        n_hits += count <= radius;
-      }
+  for (std::size_t k = 0; k < n_kept; ++k) {
+    const HammingHit kept = hits[k];
+    const std::uint64_t *row = rows + kept.row * n_words, *query = queries + kept.query * n_words;
+    const std::uint32_t count =
+        n_words == 1 ? static_cast<std::uint32_t>(__builtin_popcountll(row[0] ^ query[0]))
+                     : count_differing(row, query, n_words);
+    hits[n_hits] = {kept.row, kept.query, count};
+    n_hits += count <= radius;
   }
   return n_hits;
 }
 
 // The pairs of up to 256 rows and up to 256 queries that differ in at most `radius` bits.
 //   tables    of the rows, as hamming_tables makes them
-//   scratch   hamming_scratch_bytes(radius), aligned to 64 bytes
-//   hits      room for all pairs; by rising query; returns how many
+//   scratch   hamming_scratch_bytes, aligned to 64 bytes
+//   hits      room for all pairs and one; by rising query; returns how many
 static std::size_t hamming_hits(const std::uint64_t* rows, std::size_t n_rows,
                                 const std::uint8_t* tables, bool capped,
                                 const std::uint64_t* queries, std::size_t n, std::size_t n_words,
                                 std::size_t radius, std::uint8_t* scratch, HammingHit* hits) {
   const Plane256* table = reinterpret_cast<const Plane256*>(tables);
   Plane256* near = reinterpret_cast<Plane256*>(scratch);
-  Plane256* sums = near + hamming_side;
-  std::uint16_t which[hamming_side];
+  Plane256* sums = near + hamming_side + 1;
+  std::uint16_t which[hamming_side + 1];
   Plane256 valid;
   for (std::size_t l = 0; l < 4; ++l) {
     const std::size_t n_bits = (n_rows + 3 - l) / 4;  // rows 4 r + l below n_rows
     valid[l] = n_bits < 64 ? (std::uint64_t{1} << n_bits) - 1 : ~std::uint64_t{0};
   }
-  std::size_t n_near;
-  if (n_words == 1)
-    n_near = capped ? near_words<true>(table, valid, queries, n, radius, near, which)
-                    : near_words<false>(table, valid, queries, n, radius, near, which);
-  else
-    n_near = capped
-                 ? near_codes<true>(table, valid, queries, n, n_words, radius, sums, near, which)
-                 : near_codes<false>(table, valid, queries, n, n_words, radius, sums, near, which);
-  return count_near(rows, queries, n_words, radius, near, which, n_near, hits);
+  const std::size_t n_near =
+      capped ? near_codes<true>(table, valid, queries, n, n_words, radius, sums, near, which)
+             : near_codes<false>(table, valid, queries, n, n_words, radius, sums, near, which);
+  std::size_t n_kept = 0;
+  for (std::size_t c = 0; c < n_near; ++c) n_kept += list_rows(near[c], which[c], hits + n_kept);
+  return count_kept(rows, queries, n_words, radius, n_kept, hits);
+}
+
+// The same pairs, each counted: where so many are near that a bound would keep too much.
+//   hits      as above, but by rising row
+static std::size_t hamming_count(const std::uint64_t* rows, std::size_t n_rows,
+                                 const std::uint64_t* queries, std::size_t n, std::size_t n_words,
+                                 std::size_t radius, HammingHit* hits) {
+  std::size_t n_hits = 0;
+  for (std::size_t i = 0; i < n_rows; ++i)
+    for (std::size_t j = 0; j < n; ++j) {
+      const std::uint32_t count =
+          n_words == 1 ? static_cast<std::uint32_t>(__builtin_popcountll(rows[i] ^ queries[j]))
+                       : count_differing(rows + i * n_words, queries + j * n_words, n_words);
+      hits[n_hits] = {static_cast<std::uint16_t>(i), static_cast<std::uint16_t>(j), count};
+      n_hits += count <= radius;
+    }
+  return n_hits;
 }
 
 }  // namespace clusterimg::CLUSTERIMG_ISA
