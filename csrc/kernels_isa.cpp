@@ -4,6 +4,7 @@
 
 #include "kernels/descriptor.hpp"
 #include "kernels/hamming.hpp"
+#include "kernels/hamming_planes.hpp"
 #include "kernels/hamming_sliced.hpp"
 #include "kernels/phash.hpp"
 #include "kernels/signature.hpp"

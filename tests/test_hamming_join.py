@@ -31,16 +31,16 @@ def threshold(radius: int, n_words: int = 1) -> float:
     return (64 * n_words - radius - 0.5) / (64 * n_words)
 
 
-def all_distances(codes: Codes, rows: Codes) -> NDArray[np.int64]:
+def all_distances(codes: Codes, rows: Codes) -> NDArray[np.uint64]:
     """Return in how many bits each code differs from each row."""
-    return np.stack([np.bitwise_count(code ^ rows).sum(axis=1, dtype=np.int64) for code in codes])
+    return np.stack([np.unpackbits((code ^ rows).view(np.uint8), axis=1).sum(axis=1) for code in codes])
 
 
-def edges_within(distances: NDArray[np.int64], radius: int, total: int, *, triangle: bool) -> list[object]:
+def edges_within(distances: NDArray[np.uint64], radius: int, total: int, *, triangle: bool) -> list[object]:
     """Return the edges as the core lists them, from the distances of all pairs."""
     i, j = np.nonzero(distances <= radius)
     kept = i < j if triangle else i >= 0
-    scores = (total - distances[i, j]) / total
+    scores = (total - distances[i, j].astype(np.int64)) / total
     return list(zip(i[kept].tolist(), j[kept].tolist(), scores[kept].tolist(), strict=True))
 
 
@@ -58,11 +58,11 @@ def spread_codes(n: int, n_words: int, *, seed: int = 0) -> Codes:
 
 
 @pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("n", [1, 2, 63, 255, 256, 257, 511, 513])
+@pytest.mark.parametrize("n", [1, 2, 63, 255, 257, 513])
 def test_every_radius_around_the_edges_of_tiles(isa: str, n: int, look: str) -> None:
     codes = spread_codes(n, 1)
     distances = all_distances(codes, codes)
-    for radius in range(65) if n < 300 else (0, 1, 7, 8, 12, 13, 15, 16, 31, 39, 40, 63, 64):
+    for radius in range(65) if n < 256 else (0, 1, 7, 8, 12, 13, 15, 16, 31, 39, 40, 63, 64):
         found = _core.hamming_edges_as(codes, threshold=threshold(radius), look=look)
         assert found.tolist() == edges_within(distances, radius, 64, triangle=True)
 
@@ -74,7 +74,7 @@ def test_long_codes(isa: str, n_words: int, look: str) -> None:
     others[7:40] = codes[100:133]
     total = 64 * n_words
     within, across = all_distances(codes, codes), all_distances(codes, others)
-    radii = {0, 1, 13, 63, 64, 127, 128, 255, 256, 4 * n_words, total * 5 // 16, total // 2, total - 1}
+    radii = {0, 13, 63, 64, 127, 128, 255, total * 5 // 16, total - 1}
     for radius in sorted(radius for radius in radii if radius < total):
         options = {"threshold": threshold(radius, n_words), "look": look}
         found = _core.hamming_edges_as(codes, **options)
@@ -140,7 +140,15 @@ def test_any_codes_any_way(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize(
     ("n", "n_words", "radius"),
-    [(2500, 1, 4), (2500, 1, 12), (2500, 1, 20), (2500, 1, 28), (1500, 4, 79), (2500, 4, 20), (700, 64, 1269)],
+    [
+        (2500, 1, 4),
+        (2500, 1, 12),
+        (2500, 1, 20),
+        (2500, 1, 28),
+        (1500, 4, 79),
+        (2500, 4, 20),
+        (700, 64, 1269),
+    ],
 )
 def test_the_join_that_chooses_finds_what_counting_finds(n: int, n_words: int, radius: int) -> None:
     rng = np.random.default_rng(n)

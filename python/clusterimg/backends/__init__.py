@@ -6,7 +6,8 @@ Every backend module has `NAME`, `why_unavailable()`, `isa()`, and for each kern
     <kernel>_matrix(values, others=None, *, n_threads=0, progress=None)             float32
     <kernel>_scores(values, others=None, *, i, j, n_threads=0, progress=None)       float64
 
-beside `components(edges, n_images)` and `phash(grey, *, hash_size, highfreq_factor)`. Without
+beside `components(edges, n_images)` and `phash(grey, *, hash_size, highfreq_factor)`. One that has several
+ways to find pairs tells in words which it takes: `<kernel>_plan(values, others=None, *, threshold)`. Without
 `others` the pairs are `i < j` of one set; with it they are all of `values` x `others`.
 """
 
@@ -59,6 +60,14 @@ class Engine:
             values, others, threshold=threshold, n_threads=self.n_threads, progress=progress, **options
         )
         return edges
+
+    def plan(
+        self, kernel: str, values: Values, others: Values | None = None, *, threshold: float
+    ) -> str | None:
+        """Return how `edges` finds the pairs; None where there is but one way."""
+        function = getattr(self.backend, f"{kernel}_plan", None)
+        plan: str | None = function and function(values, others, threshold=threshold)
+        return plan
 
     def matrix(
         self, kernel: str, values: Values, others: Values | None = None, **options: Any

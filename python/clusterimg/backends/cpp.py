@@ -24,6 +24,7 @@ else:
         _core.hamming_matrix,
         _core.hamming_scores,
     )
+    hamming_plan = _core.hamming_plan
     signature_edges, signature_matrix, signature_scores = (
         _core.signature_edges,
         _core.signature_matrix,
