@@ -18,6 +18,7 @@
 #include "joins/counts.hpp"
 #include "joins/descriptor.hpp"
 #include "joins/hamming.hpp"
+#include "joins/hamming_counted.hpp"
 #include "joins/hamming_index.hpp"
 #include "joins/hamming_plan.hpp"
 #include "joins/ssim.hpp"
@@ -53,10 +54,11 @@ std::size_t length(const Array<T>& array, py::ssize_t axis = 0) {
 bool names(std::int32_t k, std::size_t n) { return k >= 0 && static_cast<std::size_t>(k) < n; }
 
 // Hands a vector's memory to NumPy without a copy.
-template <class T>
-py::array_t<T> to_array(std::vector<T>&& values) {
-  auto* owned = new std::vector<T>(std::move(values));
-  py::capsule owner(owned, [](void* p) { delete static_cast<std::vector<T>*>(p); });
+template <class T, class Allocator>
+py::array_t<T> to_array(std::vector<T, Allocator>&& values) {
+  using Values = std::vector<T, Allocator>;
+  auto* owned = new Values(std::move(values));
+  py::capsule owner(owned, [](void* p) { delete static_cast<Values*>(p); });
   return py::array_t<T>(static_cast<py::ssize_t>(owned->size()), owned->data(), owner);
 }
 
@@ -82,7 +84,7 @@ struct Join {
 template <class Scorer>
 py::array_t<Edge> edges_of(const Join<Scorer>& join, bool triangle, int n_threads,
                            const py::object& progress) {
-  std::vector<Edge> edges;
+  Edges edges;
   run_released(progress, [&](Monitor& monitor) {
     EdgeSink sink(join.n_rows, Scorer::rows);
     score_pairs({join.n_rows, join.n_cols, triangle}, join.scorer, sink, n_threads, monitor);
@@ -103,22 +105,25 @@ struct HammingJoin : Join<HammingScorer> {
 
 py::array_t<Edge> hamming_edges_by(const HammingJoin& join, HammingPlan plan, bool triangle,
                                    int n_threads, const py::object& progress) {
-  if (plan.depth == 0) {
+  if (plan.depth == 0 && plan.look != Look::counted) {
     Join<HammingScorer> all = join;
     all.scorer.look(plan.look);
     return edges_of(all, triangle, n_threads, progress);
   }
-  std::vector<Edge> edges;
+  Edges edges;
   run_released(progress, [&](Monitor& monitor) {
-    edges = HammingIndex(join.codes(triangle), join.scorer.radius(), plan.depth)
-                .edges(n_threads, monitor);
+    const Codes codes = join.codes(triangle);
+    if (plan.depth == 0)
+      edges = HammingCount(codes, join.scorer.radius()).edges(n_threads, monitor);
+    else
+      edges = HammingIndex(codes, join.scorer.radius(), plan.depth).edges(n_threads, monitor);
   });
   return to_array(std::move(edges));
 }
 
 py::array_t<Edge> edges_of(const HammingJoin& join, bool triangle, int n_threads,
                            const py::object& progress) {
-  if (!join.scorer.any()) return to_array(std::vector<Edge>());
+  if (!join.scorer.any()) return to_array(Edges());
   return hamming_edges_by(join, join.plan(triangle), triangle, n_threads, progress);
 }
 
@@ -234,7 +239,7 @@ py::array_t<Edge> hamming_edges_as(const Array<std::uint64_t>& a,
   require(look != "index" || (depth >= 1 && depth <= 4),
           "depth must be 1 to 4, got " + std::to_string(depth));
   const HammingJoin join = hamming_join(a, b ? *b : a, Asked{true, threshold});
-  if (!join.scorer.any()) return to_array(std::vector<Edge>());
+  if (!join.scorer.any()) return to_array(Edges());
   require(look != "index" || HammingIndex::serves(join.scorer.radius(), join.n_words),
           "threshold must leave a radius of 28 bits a word at most");
   const HammingPlan plan{look == "index" ? depth : 0, look == "folded"   ? Look::folded

@@ -48,14 +48,16 @@ struct KernelTable {
   const char* isa;
   void (*hamming_tile)(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
                        std::size_t n_b, std::size_t n_words, std::uint32_t* out);
-  std::size_t (*hamming_near)(std::uint64_t word, const std::uint64_t* words, std::size_t stride,
-                              std::size_t n, std::uint32_t radius, std::uint32_t* out);
+  std::size_t (*hamming_near)(const std::uint64_t* words, std::size_t n, std::uint32_t radius,
+                              HammingHit* hits);
   void (*hamming_tables)(const std::uint64_t* rows, std::size_t n, std::size_t n_words, bool capped,
                          std::uint8_t* tables);
   std::size_t (*hamming_hits)(const std::uint64_t* rows, std::size_t n_rows,
                               const std::uint8_t* tables, bool capped, const std::uint64_t* queries,
                               std::size_t n, std::size_t n_words, std::size_t radius,
                               std::uint8_t* scratch, HammingHit* hits);
+  std::size_t (*hamming_tally)(const std::uint64_t* row, const std::uint64_t* queries,
+                               std::size_t n, std::size_t n_words, std::size_t radius);
   std::size_t (*hamming_count)(const std::uint64_t* rows, std::size_t n_rows,
                                const std::uint64_t* queries, std::size_t n, std::size_t n_words,
                                std::size_t radius, HammingHit* hits);

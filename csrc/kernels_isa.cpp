@@ -15,10 +15,10 @@ namespace clusterimg::CLUSTERIMG_ISA {
 
 extern const KernelTable table;
 const KernelTable table = {
-    CLUSTERIMG_ISA_NAME, hamming_tile,     hamming_near,    hamming_tables, hamming_hits,
-    hamming_count,       signature_tile,   dot_tile,        add_squares,    template_span,
-    descriptor_planes,   descriptor_pair,  ssim_statistics, ssim_tile,      ssim_pair,
-    resample_rows,       resample_columns, low_frequencies,
+    CLUSTERIMG_ISA_NAME, hamming_tile,      hamming_near,     hamming_tables,  hamming_hits,
+    hamming_tally,       hamming_count,     signature_tile,   dot_tile,        add_squares,
+    template_span,       descriptor_planes, descriptor_pair,  ssim_statistics, ssim_tile,
+    ssim_pair,           resample_rows,     resample_columns, low_frequencies,
 };
 
 }  // namespace clusterimg::CLUSTERIMG_ISA

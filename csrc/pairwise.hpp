@@ -135,7 +135,7 @@ class EdgeSink {
   void close(std::size_t band) {
     Band& b = bands_[band];
     for (std::size_t r = 1; r < b.ends.size(); ++r) b.ends[r] += b.ends[r - 1];
-    std::vector<Edge> by_row(b.edges.size());
+    Edges by_row(b.edges.size());
     for (const Edge& edge : b.edges)
       by_row[b.ends[static_cast<std::size_t>(edge.i) - b.first_row]++] = edge;
     b.edges = std::move(by_row);
@@ -143,10 +143,10 @@ class EdgeSink {
   }
 
   // The edges of all bands; the sink is empty afterwards.
-  std::vector<Edge> take(Monitor& monitor) {
+  Edges take(Monitor& monitor) {
     std::size_t n = 0;
     for (const Band& band : bands_) n += band.edges.size();
-    std::vector<Edge> all;
+    Edges all;
     all.reserve(n);
     for (Band& band : bands_) {
       all.insert(all.end(), band.edges.begin(), band.edges.end());
@@ -160,7 +160,7 @@ class EdgeSink {
   struct Band {
     std::size_t first_row = 0;
     std::vector<std::size_t> ends;
-    std::vector<Edge> edges;
+    Edges edges;
   };
   std::vector<Band> bands_;
 };

@@ -31,6 +31,15 @@ class AlignedBytes {
 // How all pairs are looked at; kernels/hamming_sliced.hpp has the bounds.
 enum class Look { folded, capped, counted };
 
+// The score of each count of differing bits.
+inline std::vector<double> hamming_scores(std::size_t n_words) {
+  const std::size_t total = 64 * n_words;
+  std::vector<double> scores(total + 1);
+  for (std::size_t differing = 0; differing <= total; ++differing)
+    scores[differing] = static_cast<double>(total - differing) / static_cast<double>(total);
+  return scores;
+}
+
 class HammingScorer {
  public:
   static constexpr std::size_t rows = hamming_side;
@@ -53,10 +62,7 @@ class HammingScorer {
         n_words_(n_words),
         total_(static_cast<std::uint32_t>(64 * n_words)),
         least_(least_count_above(threshold, total_)),
-        scores_(total_ + 1) {
-    for (std::uint32_t differing = 0; differing <= total_; ++differing)
-      scores_[differing] = static_cast<double>(total_ - differing) / static_cast<double>(total_);
-  }
+        scores_(hamming_scores(n_words)) {}
 
   // Whether any codes are similar, and the most bits that they then differ in.
   bool any() const { return least_ <= total_; }

@@ -93,9 +93,9 @@ class HammingIndex {
   // Which of the bounds of kernels/hamming_sliced.hpp serves for one word.
   static bool capped(std::size_t radius) { return radius > 8; }
 
-  std::vector<Edge> edges(int n_threads, Monitor& monitor) const {
+  Edges edges(int n_threads, Monitor& monitor) const {
     Entries entries(codes_.size()), sorted(codes_.size());
-    std::vector<std::vector<Edge>> found;
+    std::vector<Edges> found;
     for (std::size_t word = 0; word < codes_.n_words; ++word) {
       const int radius = word_radius(radius_, codes_.n_words, word);
       if (radius < 0) break;
@@ -146,7 +146,7 @@ class HammingIndex {
     }
 
     void edges(const Entries& entries, Entries& sorted, int n_threads, Monitor& monitor,
-               std::vector<std::vector<Edge>>& found) const {
+               std::vector<Edges>& found) const {
       constexpr std::size_t most_units = 256;
       const View all{entries.words.data(), entries.indices.data(), entries.words.size()};
       const std::size_t n_choices = blocks.count() - index.depth_ + 1;
@@ -189,8 +189,8 @@ class HammingIndex {
     void pairs(View view) {
       if (view.n > 1) walk(view, 1);
     }
-    std::vector<Edge> take() {
-      std::vector<Edge> taken(found_.begin(), found_.end());
+    Edges take() {
+      Edges taken(found_.begin(), found_.end());
       found_.clear();
       return taken;
     }
@@ -242,13 +242,9 @@ class HammingIndex {
     }
 
     void count_few(View view, std::size_t depth) {
-      std::array<std::uint32_t, least_sliced> near;
-      for (std::size_t i = 0; i + 1 < view.n; ++i) {
-        const std::size_t n_near =
-            kernels().hamming_near(view.words[i], view.words + i + 1, 1, view.n - i - 1,
-                                   static_cast<std::uint32_t>(part_.radius), near.data());
-        for (std::size_t k = 0; k < n_near; ++k) meet(view, i, i + 1 + near[k], depth);
-      }
+      const std::size_t n_hits = kernels().hamming_near(
+          view.words, view.n, static_cast<std::uint32_t>(part_.radius), hits_.data());
+      for (std::size_t k = 0; k < n_hits; ++k) meet(view, hits_[k].row, hits_[k].query, depth);
       pulse_.after(view.n * view.n / 2);
     }
 
@@ -312,14 +308,15 @@ class HammingIndex {
     std::vector<Level> levels_;
     AlignedBytes tables_, scratch_;
     Scratch<HammingHit> hits_;
-    std::vector<Edge> found_;
+    Edges found_;
   };
 
  public:
   // Below so many codes pairs are counted one by one.
   static constexpr std::size_t least_sliced = 128;
   // Costs in nanoseconds, fitted once on a Zen 3 core; they need only be right enough to choose by.
-  static constexpr double sort_ns = 3.5, pair_ns = 0.5, table_ns = 2300, kept_ns = 8, hit_ns = 40;
+  static constexpr double sort_ns = 3.5, bucket_ns = 3, walk_ns = 30000, pair_ns = 0.5,
+                          table_ns = 2300, kept_ns = 8, hit_ns = 40;
   static double sliced_ns(bool capped) { return capped ? 14.5 : 8; }
 
   // What it costs to count the pairs of n codes by one word.
@@ -332,10 +329,9 @@ class HammingIndex {
 
  private:
   // The edges of all parts in (i, j) order.
-  static std::vector<Edge> joined(std::vector<std::vector<Edge>>& parts, Monitor& monitor) {
-    std::vector<Edge> all;
-    for (std::vector<Edge>& part : parts)
-      all.insert(all.end(), part.begin(), part.end()), part = {};
+  static Edges joined(std::vector<Edges>& parts, Monitor& monitor) {
+    Edges all;
+    for (Edges& part : parts) all.insert(all.end(), part.begin(), part.end()), part = {};
     monitor.check();
     std::sort(all.begin(), all.end(), [](const Edge& one, const Edge& other) {
       return one.i != other.i ? one.i < other.i : one.j < other.j;

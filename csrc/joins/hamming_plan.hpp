@@ -32,7 +32,7 @@ inline double choices(std::size_t n, std::size_t k) {
 class SampledPairs {
  public:
   explicit SampledPairs(const Codes& codes)
-      : n_words_(codes.n_words), count_(codes.n_words <= 4 ? 4096 : 1024) {
+      : n_words_(codes.n_words), count_(codes.n_words <= 4 ? 2048 : 1024) {
     std::mt19937_64 random(0);
     std::uniform_int_distribution<std::size_t> row(0, codes.n_a - 1);
     std::uniform_int_distribution<std::size_t> col(0,
@@ -120,6 +120,8 @@ inline double index_cost(const Codes& codes, const SampledPairs& sample, std::si
     const double bucket = 2 * pairs * met.all / visits;  // codes that a code meets there
     const double of_bucket = HammingIndex::pairs_cost(static_cast<std::size_t>(bucket) + 1, r);
     cost += visits * of_bucket / (bucket + 1) + pairs * met.kept * HammingIndex::kept_ns;
+    const double values = static_cast<double>(blocks.n_values(0));
+    cost += choices(blocks.count(), 1) * (values * HammingIndex::bucket_ns + HammingIndex::walk_ns);
     for (std::size_t level = 1; level <= depth; ++level)
       cost += choices(blocks.count(), level) * n * HammingIndex::sort_ns;
   }

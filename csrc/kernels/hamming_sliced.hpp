@@ -333,6 +333,20 @@ static std::size_t hamming_hits(const std::uint64_t* rows, std::size_t n_rows,
   return count_kept(rows, queries, n_words, radius, n_kept, hits);
 }
 
+// How many of n codes differ from a row in at most `radius` bits.
+static std::size_t hamming_tally(const std::uint64_t* row, const std::uint64_t* queries,
+                                 std::size_t n, std::size_t n_words, std::size_t radius) {
+  std::size_t tally = 0;
+  if (n_words == 1) {
+    for (std::size_t j = 0; j < n; ++j)
+      tally += static_cast<std::size_t>(__builtin_popcountll(row[0] ^ queries[j])) <= radius;
+    return tally;
+  }
+  for (std::size_t j = 0; j < n; ++j)
+    tally += count_differing(row, queries + j * n_words, n_words) <= radius;
+  return tally;
+}
+
 // The same pairs, each counted: where so many are near that a bound would keep too much.
 //   hits      as above, but by rising row
 static std::size_t hamming_count(const std::uint64_t* rows, std::size_t n_rows,
