@@ -16,13 +16,7 @@
 #include "edge.hpp"
 #include "features/area.hpp"
 #include "features/phash.hpp"
-#include "joins/counts.hpp"
-#include "joins/descriptor.hpp"
-#include "joins/hamming_index.hpp"
-#include "joins/signature_matrix.hpp"
-#include "joins/sliding.hpp"
-#include "joins/ssim.hpp"
-#include "joins/template.hpp"
+#include "joins/join.hpp"
 #include "kernels.hpp"
 #include "pairwise.hpp"
 #include "union_find.hpp"
@@ -54,10 +48,11 @@ std::size_t length(const Array<T>& array, py::ssize_t axis = 0) {
 bool names(std::int32_t k, std::size_t n) { return k >= 0 && static_cast<std::size_t>(k) < n; }
 
 // Hands a vector's memory to NumPy without a copy.
-template <class T>
-py::array_t<T> to_array(std::vector<T>&& values) {
-  auto* owned = new std::vector<T>(std::move(values));
-  py::capsule owner(owned, [](void* p) { delete static_cast<std::vector<T>*>(p); });
+template <class T, class Allocator>
+py::array_t<T> to_array(std::vector<T, Allocator>&& values) {
+  using Values = std::vector<T, Allocator>;
+  auto* owned = new Values(std::move(values));
+  py::capsule owner(owned, [](void* p) { delete static_cast<Values*>(p); });
   return py::array_t<T>(static_cast<py::ssize_t>(owned->size()), owned->data(), owner);
 }
 
@@ -73,53 +68,10 @@ void run_released(const py::object& progress, const Work& work) {
   work(monitor);
 }
 
-// A scorer over the pairs of n_rows x n_cols items.
-template <class AScorer>
-struct Join {
-  using Scorer = AScorer;
-  Scorer scorer;
-  std::size_t n_rows, n_cols;
-};
-
-// The pairs of images of one size, most of which sketches may show to be unlike.
-struct TemplateJoin : Join<TemplateScorer> {
-  const std::uint8_t* a;
-  const std::uint8_t* b;
-  std::size_t height, width;
-  double threshold;
-
-  bool sketched() const { return threshold > 0.0 && threshold < 1.0 && height * width >= 64; }
-};
-
-// Scores the pairs of a plane, where only those above the threshold are asked for.
-template <class AJoin, class Sink>
-void score_above(const AJoin& join, const Plane& plane, Sink& sink, int n_threads,
-                 Monitor& monitor) {
-  score_pairs(plane, join.scorer, sink, n_threads, monitor);
-}
-
-template <class Sink>
-void score_above(const TemplateJoin& join, const Plane& plane, Sink& sink, int n_threads,
-                 Monitor& monitor) {
-  if (join.sketched())
-    score_sketched(join.scorer, join.a, join.b, join.height, join.width, plane, sink, n_threads,
-                   monitor);
-  else
-    score_pairs(plane, join.scorer, sink, n_threads, monitor);
-}
-
-template <class Sink>
-void score_above(const Join<SignatureScorer>& join, const Plane& plane, Sink& sink, int n_threads,
-                 Monitor& monitor) {
-  NearSignatures near(join.scorer);
-  near.prepare(n_threads, monitor);
-  score_pairs(plane, near, sink, n_threads, monitor);
-}
-
 template <class AJoin>
 py::array_t<Edge> edges_of(const AJoin& join, bool triangle, int n_threads,
                            const py::object& progress) {
-  std::vector<Edge> edges;
+  Edges edges;
   run_released(progress, [&](Monitor& monitor) {
     EdgeSink sink(join.n_rows, AJoin::Scorer::rows);
     score_above(join, {join.n_rows, join.n_cols, triangle}, sink, n_threads, monitor);
@@ -143,92 +95,14 @@ py::array_t<std::int32_t> components_of(const AJoin& join, int n_threads,
   return out;
 }
 
-// The pairs of codes, which an index may find without a look at all of them.
-struct HammingJoin : Join<CountScorer<std::uint64_t>> {
-  const std::uint64_t* a;
-  const std::uint64_t* b;
-  std::size_t n_words;
-  double threshold;
-
-  Codes codes(bool triangle) const { return {a, b, n_rows, n_cols, n_words, triangle}; }
-
-  // The most bits that similar codes differ in; none if no codes are similar.
-  std::optional<std::size_t> radius() const {
-    const std::uint32_t total = static_cast<std::uint32_t>(64 * n_words);
-    const std::uint32_t least = least_count_above(threshold, total);
-    if (least > total) return std::nullopt;
-    return total - least;
-  }
-};
-
-py::array_t<Edge> indexed_edges(const Codes& codes, std::size_t radius, std::size_t depth,
-                                int n_threads, const py::object& progress) {
-  std::vector<Edge> edges;
-  run_released(progress, [&](Monitor& monitor) {
-    edges = HammingIndex(codes, radius, depth).edges(n_threads, monitor);
-  });
-  return to_array(std::move(edges));
-}
-
-py::array_t<Edge> edges_of(const HammingJoin& join, bool triangle, int n_threads,
-                           const py::object& progress) {
-  const std::optional<std::size_t> radius = join.radius();
-  const std::size_t depth = radius ? best_depth(join.codes(triangle), *radius) : 0;
-  if (depth > 0) return indexed_edges(join.codes(triangle), *radius, depth, n_threads, progress);
-  return edges_of<Join<CountScorer<std::uint64_t>>>(join, triangle, n_threads, progress);
-}
-
-// A triangle emits no diagonal: an item is scored against itself apart.
-template <class Scorer, class Sink>
-void fill_matrix(const Plane& plane, const Scorer& scorer, Sink sink, float* data, int n_threads,
-                 Monitor& monitor) {
-  score_pairs(plane, scorer, sink, n_threads, monitor);
-  if (!plane.triangle) return;
-  auto state = scorer.make_state(monitor);
-  for (std::size_t k = 0; k < plane.n_rows; ++k)
-    data[k * plane.n_cols + k] = static_cast<float>(scorer.score(state, k, k));
-}
-
-template <class Scorer>
-void fill_matrix(const Plane& plane, const Scorer& scorer, float* data, int n_threads,
-                 Monitor& monitor) {
-  for (std::size_t i = 0; i < plane.n_rows; ++i) {
-    std::fill_n(data + i * plane.n_cols, plane.n_cols, static_cast<float>(no_score));
-    monitor.check();
-  }
-  fill_matrix(plane, scorer, MatrixSink(data, plane), data, n_threads, monitor);
-}
-
-template <class Scorer>
-py::array_t<float> matrix_of(const Join<Scorer>& join, bool triangle, int n_threads,
+template <class AJoin>
+py::array_t<float> matrix_of(const AJoin& join, bool triangle, int n_threads,
                              const py::object& progress) {
   const Plane plane{join.n_rows, join.n_cols, triangle};
   py::array_t<float> out({plane.n_rows, plane.n_cols});
   float* data = out.mutable_data();
-  run_released(progress, [&](Monitor& monitor) {
-    fill_matrix(plane, join.scorer, data, n_threads, monitor);
-  });
-  return out;
-}
-
-py::array_t<float> matrix_of(const Join<SignatureScorer>& join, bool triangle, int n_threads,
-                             const py::object& progress) {
-  const Signatures& sets = join.scorer.sets();
-  const Plane plane{join.n_rows, join.n_cols, triangle};
-  py::array_t<float> out({plane.n_rows, plane.n_cols});
-  float* data = out.mutable_data();
-  run_released(progress, [&](Monitor& monitor) {
-    if (!SignatureCodes::fits(sets)) {
-      const CountScorer<std::uint32_t> scorer(sets.a, sets.b, sets.n_slots,
-                                              static_cast<std::uint32_t>(sets.n_slots),
-                                              kernels().signature_tile, true, no_score);
-      fill_matrix(plane, scorer, data, n_threads, monitor);
-      return;
-    }
-    SignatureCodes codes(sets, triangle);
-    codes.prepare(n_threads, monitor);
-    fill_matrix(plane, AllSignatures(sets, codes), TileSink(data, plane), data, n_threads, monitor);
-  });
+  run_released(progress,
+               [&](Monitor& monitor) { fill_matrix(join, plane, data, n_threads, monitor); });
   return out;
 }
 
@@ -314,22 +188,39 @@ HammingJoin hamming_join(const Array<std::uint64_t>& a, const Array<std::uint64_
                          Asked asked) {
   check_rows(a, b, "codes");
   const std::size_t n_words = length(a, 1);
-  const CountScorer<std::uint64_t> scorer =
-      hamming_scorer(a.data(), b.data(), n_words, asked.threshold);
-  return {{scorer, length(a), length(b)}, a.data(), b.data(), n_words, asked.threshold};
+  const HammingScorer scorer(a.data(), b.data(), n_words, asked.threshold);
+  return {{scorer, length(a), length(b)}, a.data(), b.data(), n_words};
 }
 
-// As hamming_edges, by an index of that depth whatever it costs: for tests and benchmarks.
-py::array_t<Edge> hamming_index_edges(const Array<std::uint64_t>& a,
-                                      const std::optional<Array<std::uint64_t>>& b,
-                                      double threshold, std::size_t depth, int n_threads,
-                                      const py::object& progress) {
-  require(depth >= 1 && depth <= 4, "depth must be 1 to 4, got " + std::to_string(depth));
+// As hamming_edges, in the way that is named, whatever it costs: for tests and benchmarks.
+py::array_t<Edge> hamming_edges_as(const Array<std::uint64_t>& a,
+                                   const std::optional<Array<std::uint64_t>>& b, double threshold,
+                                   const std::string& look, std::size_t depth, int n_threads,
+                                   const py::object& progress) {
+  require(look == "index" || look == "folded" || look == "capped" || look == "counted",
+          "look must be index, folded, capped or counted, got " + look);
+  require(look != "index" || (depth >= 1 && depth <= 4),
+          "depth must be 1 to 4, got " + std::to_string(depth));
   const HammingJoin join = hamming_join(a, b ? *b : a, Asked{true, threshold});
-  const std::optional<std::size_t> radius = join.radius();
-  require(!radius || *radius <= 28, "threshold must leave a radius of 28 bits at most");
-  return radius ? indexed_edges(join.codes(!b), *radius, depth, n_threads, progress)
-                : to_array(std::vector<Edge>());
+  require(look != "index" || HammingIndex::serves(join.scorer.radius(), join.n_words),
+          "threshold must leave a radius of 28 bits a word at most");
+  const HammingPlan plan{look == "index" ? depth : 0, look == "folded"   ? Look::folded
+                                                      : look == "capped" ? Look::capped
+                                                                         : Look::counted};
+  Edges edges;
+  run_released(progress, [&](Monitor& monitor) {
+    EdgeSink sink(join.n_rows, HammingScorer::rows);
+    score_by(plan, join, {join.n_rows, join.n_cols, !b}, sink, n_threads, monitor);
+    edges = sink.take(monitor);
+  });
+  return to_array(std::move(edges));
+}
+
+std::string hamming_plan(const Array<std::uint64_t>& a,
+                         const std::optional<Array<std::uint64_t>>& b, double threshold) {
+  const HammingJoin join = hamming_join(a, b ? *b : a, Asked{true, threshold});
+  if (!join.scorer.any()) return "no pairs: no score can be above the threshold";
+  return text_of(join.plan(!b), join.codes(!b), join.scorer.radius());
 }
 
 Join<SignatureScorer> signature_join(const Array<std::uint32_t>& a, const Array<std::uint32_t>& b,
@@ -525,9 +416,12 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "Compiled core of clusterimg: exact pairwise image similarity on arrays.";
 
   def_kernel<Array<std::uint64_t>>(m, "hamming", "codes", hamming_join);
-  m.def("hamming_index_edges", &hamming_index_edges, py::arg("codes").noconvert(),
+  m.def("hamming_edges_as", &hamming_edges_as, py::arg("codes").noconvert(),
         py::arg("others").noconvert() = py::none(), py::kw_only(), py::arg("threshold"),
-        py::arg("depth"), py::arg("n_threads") = 0, py::arg("progress") = py::none());
+        py::arg("look"), py::arg("depth") = 0, py::arg("n_threads") = 0,
+        py::arg("progress") = py::none());
+  m.def("hamming_plan", &hamming_plan, py::arg("codes").noconvert(),
+        py::arg("others").noconvert() = py::none(), py::kw_only(), py::arg("threshold"));
   def_kernel<Array<std::uint32_t>>(m, "signature", "signatures", signature_join);
   def_kernel<Array<std::uint8_t>>(m, "ssim", "images", ssim_join);
   m.def("ssim_losses", &ssim_losses, py::arg("images").noconvert());

@@ -66,12 +66,36 @@ struct MatchCount {
   std::uint32_t matches;
 };
 
+// Rows and queries of one call of the bit-sliced Hamming filter; kernels/hamming_sliced.hpp.
+constexpr std::size_t hamming_side = 256;
+constexpr std::size_t hamming_tables_bytes(std::size_t n_words, bool capped) {
+  return n_words * 13 * 32 * (capped ? 64 : 32);
+}
+constexpr std::size_t hamming_scratch_bytes = (hamming_side + 1 + hamming_side * 32) * 32;
+constexpr std::size_t hamming_most_hits = hamming_side * hamming_side + 1;
+
+struct HammingHit {
+  std::uint16_t row, query;
+  std::uint32_t differing;
+};
+
 struct KernelTable {
   const char* isa;
   void (*hamming_tile)(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
                        std::size_t n_b, std::size_t n_words, std::uint32_t* out);
-  std::size_t (*hamming_near)(std::uint64_t word, const std::uint64_t* words, std::size_t stride,
-                              std::size_t n, std::uint32_t radius, std::uint32_t* out);
+  std::size_t (*hamming_near)(const std::uint64_t* words, std::size_t n, std::uint32_t radius,
+                              HammingHit* hits);
+  void (*hamming_tables)(const std::uint64_t* rows, std::size_t n, std::size_t n_words, bool capped,
+                         std::uint8_t* tables);
+  std::size_t (*hamming_hits)(const std::uint64_t* rows, std::size_t n_rows,
+                              const std::uint8_t* tables, bool capped, const std::uint64_t* queries,
+                              std::size_t n, std::size_t n_words, std::size_t radius,
+                              std::uint8_t* scratch, HammingHit* hits);
+  std::size_t (*hamming_tally)(const std::uint64_t* row, const std::uint64_t* queries,
+                               std::size_t n, std::size_t n_words, std::size_t radius);
+  std::size_t (*hamming_count)(const std::uint64_t* rows, std::size_t n_rows,
+                               const std::uint64_t* queries, std::size_t n, std::size_t n_words,
+                               std::size_t radius, HammingHit* hits);
   void (*signature_tile)(const std::uint32_t* a, std::size_t n_a, const std::uint32_t* b,
                          std::size_t n_b, std::size_t n_slots, std::uint32_t* out);
   void (*spread_greys)(const std::uint8_t* greys, std::size_t n, std::int16_t* out, double* energy,

@@ -7,6 +7,8 @@
 #include "kernels/descriptor_bits.hpp"
 #include "kernels/descriptor_fast.hpp"
 #include "kernels/hamming.hpp"
+#include "kernels/hamming_planes.hpp"
+#include "kernels/hamming_sliced.hpp"
 #include "kernels/image_lanes.hpp"
 #include "kernels/int16.hpp"
 #include "kernels/phash.hpp"
@@ -23,15 +25,55 @@ namespace clusterimg::CLUSTERIMG_ISA {
 
 extern const KernelTable table;
 const KernelTable table = {
-    CLUSTERIMG_ISA_NAME, hamming_tile,      hamming_near,      signature_tile,  spread_greys,
-    signature_counts,    signature_digests, signature_planes,  signature_above, dot_tile,
-    template_row,        grey_dot,          add_row,           sketch_row,      sketch_hits,
-    widen_greys,         quad_sums,         double_sums,       corner_sums,     patch_sums,
-    grey_sums,           least_bound,       square_bounds,     patch_dots,      fourier_columns,
-    product_columns,     pack_rows,         unpack_rows,       stand_rows,      turn_rows,
-    product_bounds,      descriptor_planes, descriptor_groups, descriptor_pair, ssim_pack,
-    ssim_unpack,         ssim_tile,         ssim_pair,         ssim_numbers,    ssim_left,
-    ssim_group_losses,   resample_rows,     resample_columns,  low_frequencies, area_rows,
+    CLUSTERIMG_ISA_NAME,
+    hamming_tile,
+    hamming_near,
+    hamming_tables,
+    hamming_hits,
+    hamming_tally,
+    hamming_count,
+    signature_tile,
+    spread_greys,
+    signature_counts,
+    signature_digests,
+    signature_planes,
+    signature_above,
+    dot_tile,
+    template_row,
+    grey_dot,
+    add_row,
+    sketch_row,
+    sketch_hits,
+    widen_greys,
+    quad_sums,
+    double_sums,
+    corner_sums,
+    patch_sums,
+    grey_sums,
+    least_bound,
+    square_bounds,
+    patch_dots,
+    fourier_columns,
+    product_columns,
+    pack_rows,
+    unpack_rows,
+    stand_rows,
+    turn_rows,
+    product_bounds,
+    descriptor_planes,
+    descriptor_groups,
+    descriptor_pair,
+    ssim_pack,
+    ssim_unpack,
+    ssim_tile,
+    ssim_pair,
+    ssim_numbers,
+    ssim_left,
+    ssim_group_losses,
+    resample_rows,
+    resample_columns,
+    low_frequencies,
+    area_rows,
 };
 
 }  // namespace clusterimg::CLUSTERIMG_ISA

@@ -14,7 +14,7 @@
 //   double score(State&, i, j) const
 //                                 the canonical score of one pair
 // A sink has open(band, rows), put(band, i, j, score) and close(band); a band belongs to one
-// thread.
+// thread. One for edges has give(edges) too, for those that an index found.
 //
 // Bands are handed to threads whole and joined in order, so what comes out does not depend on the
 // number of threads.
@@ -122,29 +122,38 @@ void score_listed(const Scorer& scorer, const std::int32_t* i, const std::int32_
 // Keeps every emitted pair, in (i, j) order.
 class EdgeSink {
  public:
+  static constexpr bool keeps_edges = true;
   EdgeSink(std::size_t n_rows, std::size_t rows_per_band)
       : bands_((n_rows + rows_per_band - 1) / rows_per_band) {}
 
   void open(std::size_t band, Range rows) {
     bands_[band].first_row = rows.begin;
-    bands_[band].by_row.resize(rows.size());
+    bands_[band].ends.assign(rows.size() + 1, 0);
   }
   void put(std::size_t band, std::size_t i, std::size_t j, double score) {
     Band& b = bands_[band];
-    b.by_row[i - b.first_row].push_back(
-        {static_cast<std::int32_t>(i), static_cast<std::int32_t>(j), score});
+    b.edges.push_back({static_cast<std::int32_t>(i), static_cast<std::int32_t>(j), score});
+    ++b.ends[i - b.first_row + 1];
   }
   void close(std::size_t band) {
     Band& b = bands_[band];
-    for (std::vector<Edge>& row : b.by_row) b.edges.insert(b.edges.end(), row.begin(), row.end());
-    b.by_row = {};
+    for (std::size_t r = 1; r < b.ends.size(); ++r) b.ends[r] += b.ends[r - 1];
+    Edges by_row(b.edges.size());
+    for (const Edge& edge : b.edges)
+      by_row[b.ends[static_cast<std::size_t>(edge.i) - b.first_row]++] = edge;
+    b.edges = std::move(by_row);
+    b.ends = {};
   }
 
+  // Keeps edges that were found without the driver, in (i, j) order.
+  void give(Edges&& edges) { given_ = std::move(edges); }
+
   // The edges of all bands; the sink is empty afterwards.
-  std::vector<Edge> take(Monitor& monitor) {
+  Edges take(Monitor& monitor) {
+    if (!given_.empty()) return std::move(given_);
     std::size_t n = 0;
     for (const Band& band : bands_) n += band.edges.size();
-    std::vector<Edge> all;
+    Edges all;
     all.reserve(n);
     for (Band& band : bands_) {
       all.insert(all.end(), band.edges.begin(), band.edges.end());
@@ -157,16 +166,18 @@ class EdgeSink {
  private:
   struct Band {
     std::size_t first_row = 0;
-    std::vector<std::vector<Edge>> by_row;
-    std::vector<Edge> edges;
+    std::vector<std::size_t> ends;
+    Edges edges;
   };
   std::vector<Band> bands_;
+  Edges given_;
 };
 
 // Unites the items of every emitted pair and forgets the pair: memory for the items alone, however
 // many of them are similar.
 class ComponentSink {
  public:
+  static constexpr bool keeps_edges = false;
   // labels (n_rows)   written by label()
   ComponentSink(std::int32_t* labels, const Plane& plane, std::size_t rows_per_band,
                 Monitor& monitor)
@@ -184,6 +195,8 @@ class ComponentSink {
     unite(waiting_[band]);
     waiting_[band] = {};
   }
+
+  void give(Edges&& edges) { sets_.unite_all(edges.data(), edges.size(), pulse_); }
 
   void label() { sets_.label(pulse_); }
 

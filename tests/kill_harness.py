@@ -94,7 +94,7 @@ def result_of(world: World) -> dict[str, State]:
             state[name] = state[name][0]
         if "run.json" in state:
             summary = json.loads(state["run.json"])
-            for key in ("seconds", "reused"):
+            for key in ("seconds", "plans", "reused"):
                 del summary[key]
             del summary["parameters"]["resume"], summary["parameters"]["overwrite"]
             state["run.json"] = summary

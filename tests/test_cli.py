@@ -190,6 +190,17 @@ def test_dry_run_prints_where_files_would_go(folder: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["photos"]
 
 
+def test_verbose_tells_how_the_pairs_were_found(folder: Path) -> None:
+    done = call("run", folder, "--verbose")
+    assert done.returncode == 0, done.stderr
+    assert "\npairs: all pairs, counted one by one\n" in done.stdout
+    summary = json.loads((folder.parent / "photos_clustered" / "run.json").read_text())
+    assert summary["plans"] == ["all pairs, counted one by one"]
+    done = call("run", folder, "--verbose", "--method", "ssim", "--out", folder.parent / "other")
+    assert done.returncode == 0, done.stderr
+    assert "\npairs: " not in done.stdout
+
+
 def test_a_closed_pipe_is_no_traceback(folder: Path) -> None:
     script = f"'{sys.executable}' -m clusterimg run '{folder}' --json | true"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)

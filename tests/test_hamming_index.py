@@ -57,11 +57,11 @@ def test_the_index_finds_what_all_pairs_hold(depth: int, n: int, n_words: int) -
     codes = make_codes(n, n_words)
     others = np.concatenate([codes[: n // 3], make_codes(max(1, n // 2), n_words, seed=1)])
     for radius in (0, 1, 4, 7, 12, 21):
-        options = {"threshold": threshold(radius, n_words), "depth": depth}
+        options = {"threshold": threshold(radius, n_words), "look": "index", "depth": depth}
         for rows in (None, others):
-            found = _core.hamming_index_edges(codes, rows, **options)
+            found = _core.hamming_edges_as(codes, rows, **options)
             assert found.tolist() == all_pairs(codes, rows, radius)
-            again = _core.hamming_index_edges(codes, rows, n_threads=2, **options)
+            again = _core.hamming_edges_as(codes, rows, n_threads=2, **options)
             assert again.tobytes() == found.tobytes()
 
 
@@ -79,9 +79,9 @@ def test_a_pair_that_agrees_in_no_block_more_than_it_must_is_found(radius: int, 
         for _ in range(20)
     ]
     codes = np.concatenate([[code], pairs, crowd])
-    found = _core.hamming_index_edges(codes, threshold=threshold(radius), depth=depth)
+    found = _core.hamming_edges_as(codes, threshold=threshold(radius), look="index", depth=depth)
     assert {(0, k) for k in range(1, 21)} <= set(zip(found["i"].tolist(), found["j"].tolist(), strict=True))
-    closer = _core.hamming_index_edges(codes, threshold=threshold(radius - 1), depth=depth)
+    closer = _core.hamming_edges_as(codes, threshold=threshold(radius - 1), look="index", depth=depth)
     assert not {(0, k) for k in range(1, 21)} & set(
         zip(closer["i"].tolist(), closer["j"].tolist(), strict=True)
     )
@@ -95,7 +95,7 @@ def test_a_pair_that_agrees_in_no_block_more_than_it_must_is_found(radius: int, 
 )
 def test_codes_close_together(turns: list[list[int]], radius: int, depth: int) -> None:
     codes = np.stack([flipped(np.zeros(1, np.uint64), bits) for bits in turns])
-    found = _core.hamming_index_edges(codes, threshold=threshold(radius), depth=depth)
+    found = _core.hamming_edges_as(codes, threshold=threshold(radius), look="index", depth=depth)
     assert found.tolist() == all_pairs(codes, None, radius)
 
 
@@ -104,7 +104,7 @@ def test_the_join_that_chooses_finds_the_same(radius: int, n: int) -> None:
     codes = make_codes(n)
     chosen = _core.hamming_edges(codes, threshold=threshold(radius))
     assert chosen.tobytes() == _core.hamming_edges(codes, threshold=threshold(radius), n_threads=1).tobytes()
-    indexed = _core.hamming_index_edges(codes, threshold=threshold(radius), depth=2)
+    indexed = _core.hamming_edges_as(codes, threshold=threshold(radius), look="index", depth=2)
     assert indexed.tobytes() == chosen.tobytes()
     whole = _core.hamming_edges(codes, codes, threshold=threshold(radius))
     assert whole[whole["i"] < whole["j"]].tobytes() == chosen.tobytes()
@@ -120,8 +120,8 @@ def test_thousands_of_equal_codes_are_no_trap() -> None:
 
 def test_what_no_pair_can_reach_and_wrong_depths() -> None:
     codes = make_codes(100)
-    assert len(_core.hamming_index_edges(codes, threshold=1.0, depth=2)) == 0
+    assert len(_core.hamming_edges_as(codes, threshold=1.0, look="index", depth=2)) == 0
     with pytest.raises(ValueError, match="depth must be 1 to 4, got 5"):
-        _core.hamming_index_edges(codes, threshold=0.9, depth=5)
-    with pytest.raises(ValueError, match="radius of 28 bits at most"):
-        _core.hamming_index_edges(codes, threshold=0.1, depth=2)
+        _core.hamming_edges_as(codes, threshold=0.9, look="index", depth=5)
+    with pytest.raises(ValueError, match="radius of 28 bits a word at most"):
+        _core.hamming_edges_as(codes, threshold=0.1, look="index", depth=2)

@@ -25,17 +25,18 @@ static void hamming_tile(const std::uint64_t* a, std::size_t n_a, const std::uin
     }
 }
 
-// Which of n words, each `stride` words after the last, differ from `word` in at most `radius`
-// bits.
-//   out (n)   their positions, rising; returns how many
-static std::size_t hamming_near(std::uint64_t word, const std::uint64_t* words, std::size_t stride,
-                                std::size_t n, std::uint32_t radius, std::uint32_t* out) {
-  std::size_t n_near = 0;
-  for (std::size_t k = 0; k < n; ++k) {
-    out[n_near] = static_cast<std::uint32_t>(k);
-    n_near += static_cast<std::uint32_t>(__builtin_popcountll(word ^ words[k * stride])) <= radius;
-  }
-  return n_near;
+// The pairs i < j of n words that differ in at most `radius` bits: i as row, j as query.
+//   hits   room for all pairs and one; returns how many
+static std::size_t hamming_near(const std::uint64_t* words, std::size_t n, std::uint32_t radius,
+                                HammingHit* hits) {
+  std::size_t n_hits = 0;
+  for (std::size_t i = 0; i + 1 < n; ++i)
+    for (std::size_t j = i + 1; j < n; ++j) {
+      const auto count = static_cast<std::uint32_t>(__builtin_popcountll(words[i] ^ words[j]));
+      hits[n_hits] = {static_cast<std::uint16_t>(i), static_cast<std::uint16_t>(j), count};
+      n_hits += count <= radius;
+    }
+  return n_hits;
 }
 
 }  // namespace clusterimg::CLUSTERIMG_ISA

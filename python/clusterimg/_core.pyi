@@ -27,18 +27,20 @@ def hamming_edges(
     n_threads: int = 0,
     progress: _Progress = None,
 ) -> _Edges: ...
-def hamming_index_edges(
+def hamming_edges_as(
     codes: _Codes,
     others: _Codes | None = None,
     *,
     threshold: float,
-    depth: int,
+    look: str,
+    depth: int = 0,
     n_threads: int = 0,
     progress: _Progress = None,
 ) -> _Edges: ...
 def hamming_components(
     codes: _Codes, *, threshold: float, n_threads: int = 0, progress: _Progress = None
 ) -> _Labels: ...
+def hamming_plan(codes: _Codes, others: _Codes | None = None, *, threshold: float) -> str: ...
 def hamming_matrix(
     codes: _Codes, others: _Codes | None = None, *, n_threads: int = 0, progress: _Progress = None
 ) -> _Matrix: ...

@@ -330,6 +330,7 @@ def _summary(job: Job, decision: Decision, clock: Clock, reused: Mapping[str, in
             "pairs": facts["pairs"],
             "decoders": facts["decoders"],
         },
+        "plans": clock.plans,
         "reused": dict(reused),
         "featureless": facts["featureless"],
         "near_flat": facts["near_flat"],

@@ -48,10 +48,11 @@ def digest_of(*parts: Any) -> str:
 
 
 class Clock:
-    """Seconds of wall time by stage."""
+    """Seconds of wall time by stage, and the ways in which pairs were found."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.plans: list[str] = []
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -207,6 +208,9 @@ class Batches:
 
     def _cluster(self, features: Features) -> tuple[NDArray[np.int32], NDArray[np.void] | None]:
         n_pairs = len(features) * (len(features) - 1) // 2
+        plan = self._method.plan(features, self._engine)
+        if plan and plan not in self._clock.plans:
+            self._clock.plans.append(plan)
         report = self.reporter("pairs")
         found = self._method.cluster(features, self._engine, lambda done: report(done, n_pairs))
         report(n_pairs, n_pairs)

@@ -170,6 +170,7 @@ def _summary(result: pipeline.Result, *, verbose: bool) -> str:
         others = f" and {len(result.skipped) - 1} more" if len(result.skipped) > 1 else ""
         lines.append(f"skipped: {_shown(first.file)} ({first.reason}){others}: listed in skipped.csv")
     if verbose:
+        lines += [f"pairs: {plan}" for plan in result.summary["plans"]]
         lines += [f"{seconds:10.3f} s  {stage}" for stage, seconds in result.summary["seconds"].items()]
     if parameters["dry_run"]:
         if verbose:

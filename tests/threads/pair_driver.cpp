@@ -19,6 +19,7 @@
 
 #include "../../csrc/joins/counts.hpp"
 #include "../../csrc/joins/descriptor.hpp"
+#include "../../csrc/joins/hamming.hpp"
 #include "../../csrc/joins/sliding.hpp"
 #include "../../csrc/joins/ssim.hpp"
 #include "../../csrc/joins/template.hpp"
@@ -59,7 +60,7 @@ std::vector<Word> noise(std::size_t n, std::uint64_t most) {
 
 // All that the core gives back for one plane.
 struct Answer {
-  std::vector<Edge> edges;
+  Edges edges;
   std::vector<float> matrix;
   std::vector<double> scores;
   std::vector<std::int32_t> labels;
@@ -98,10 +99,10 @@ struct Answer {
   }
 
  private:
-  template <class T>
-  static bool same(const std::vector<T>& a, const std::vector<T>& b) {
+  template <class Values>
+  static bool same(const Values& a, const Values& b) {
     return a.size() == b.size() &&
-           (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+           (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(a[0])) == 0);
   }
 };
 
@@ -121,7 +122,13 @@ void check_answers(const char* what, const Scorer& scorer, std::size_t n) {
 void check_kernels() {
   const auto codes = noise<std::uint64_t>(2 * 300, ~0ull);
   for (std::size_t n : {1, 2, 63, 64, 65, 129, 255, 256, 257, 300})
-    check_answers("hamming", hamming_scorer(codes.data(), codes.data(), 2, 0.5), n);
+    check_answers("counts", hamming_scorer(codes.data(), codes.data(), 2, 0.5), n);
+  for (Look look : {Look::folded, Look::capped, Look::counted})
+    for (std::size_t n : {1, 2, 255, 256, 257, 300}) {
+      HammingScorer scorer(codes.data(), codes.data(), 2, 0.5);
+      scorer.look(look);
+      check_answers("hamming", scorer, n);
+    }
 
   const auto signatures = noise<std::uint32_t>(16 * 300, 4);
   for (std::size_t n : {65, 257})

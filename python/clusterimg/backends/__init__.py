@@ -13,7 +13,8 @@ and may offer components without a list of the edges, for sets of any similarity
 beside `components(edges, n_images)`, `phash(grey, *, hash_size, highfreq_factor)` and
 `resolve_threads(n_threads)`. Without `others` the pairs are `i < j` of one set; with it they are all
 of `values` x `others`. A module may have `shrink_area(grey, *, height, width)`, which returns None
-where it leaves it to OpenCV. `cpp` is the compiled core, `numba` its twin for machines without one,
+where it leaves it to OpenCV. One that has several ways to find pairs tells in words which it takes:
+`<kernel>_plan(values, others=None, *, threshold)`. `cpp` is the compiled core, `numba` its twin for machines without one,
 `reference` the libraries that define the methods; all give the same edges.
 """
 
@@ -66,6 +67,14 @@ class Engine:
             values, others, threshold=threshold, n_threads=self.n_threads, progress=progress, **options
         )
         return edges
+
+    def plan(
+        self, kernel: str, values: Values, others: Values | None = None, *, threshold: float
+    ) -> str | None:
+        """Return how `edges` finds the pairs; None where there is but one way."""
+        function = getattr(self.backend, f"{kernel}_plan", None)
+        plan: str | None = function and function(values, others, threshold=threshold)
+        return plan
 
     def matrix(
         self, kernel: str, values: Values, others: Values | None = None, **options: Any

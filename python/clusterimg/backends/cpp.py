@@ -23,6 +23,7 @@ else:
     hamming_matrix, hamming_scores = _core.hamming_matrix, _core.hamming_scores
     signature_edges, signature_components = _core.signature_edges, _core.signature_components
     signature_matrix, signature_scores = _core.signature_matrix, _core.signature_scores
+    hamming_plan = _core.hamming_plan
     components = _core.components
     phash = _core.phash
     shrink_area = _core.shrink_area

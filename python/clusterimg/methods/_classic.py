@@ -99,8 +99,7 @@ class Classic(Method):
 
     def edges(self, features: Features, engine: Engine, progress: Progress = None) -> Edges:
         """Return the similar pairs. Copies of an image are joined to the first one, with score 1."""
-        first = features.first_copies()
-        unique = np.flatnonzero((first == np.arange(len(features))) & ~features.featureless)
+        first, unique = self._unique(features)
         edges = engine.edges(
             self.kernel,
             features.take_values(unique),
@@ -111,6 +110,11 @@ class Classic(Method):
         edges["i"], edges["j"] = unique[edges["i"]], unique[edges["j"]]
         copies = np.flatnonzero(first != np.arange(len(features)))
         return self._with_copies(edges, first[copies], copies)
+
+    def plan(self, features: Features, engine: Engine) -> str | None:
+        """Return in words how the engine finds the similar pairs; None where there is but one way."""
+        values = features.take_values(self._unique(features)[1])
+        return engine.plan(self.kernel, values, threshold=self.threshold)
 
     def edges_between(self, features: Features, others: Features, engine: Engine) -> Edges:
         """Return the similar pairs of two sets of images: `i` in `features`, `j` in `others`.
@@ -153,6 +157,12 @@ class Classic(Method):
         )
         scores[(features.digests[i] == others.digests[j]).all(axis=1)] = 1.0
         return scores
+
+    @staticmethod
+    def _unique(features: Features) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return the first copy of each image, and the images to compare."""
+        first = features.first_copies()
+        return first, np.flatnonzero((first == np.arange(len(features))) & ~features.featureless)
 
     def _with_copies(self, edges: Edges, i: NDArray[Any], j: NDArray[Any]) -> Edges:
         if not (len(i) and self.threshold < 1.0):

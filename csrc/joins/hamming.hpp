@@ -1,0 +1,138 @@
+// Pairs of codes by a look at all of them: through the bit-sliced filter of the kernels, or counted
+// one by one where so many are near that a filter would keep too much.
+//
+// score = equal bits / bits, one float64 division. The threshold becomes the radius, the most bits
+// that similar codes differ in, by asking that very division.
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "../kernels.hpp"
+#include "../pairwise.hpp"
+#include "counts.hpp"
+
+namespace clusterimg {
+
+// Scratch on a boundary of 64 bytes.
+class AlignedBytes {
+ public:
+  explicit AlignedBytes(std::size_t n) : bytes_(n + 64) {}
+  std::uint8_t* data() {
+    const std::size_t at = reinterpret_cast<std::uintptr_t>(bytes_.data()) % 64;
+    return bytes_.data() + (64 - at) % 64;
+  }
+
+ private:
+  Scratch<std::uint8_t> bytes_;
+};
+
+// How all pairs are looked at; kernels/hamming_sliced.hpp has the bounds.
+enum class Look { folded, capped, counted };
+
+// The score of each count of differing bits.
+inline std::vector<double> hamming_scores(std::size_t n_words) {
+  const std::size_t total = 64 * n_words;
+  std::vector<double> scores(total + 1);
+  for (std::size_t differing = 0; differing <= total; ++differing)
+    scores[differing] = static_cast<double>(total - differing) / static_cast<double>(total);
+  return scores;
+}
+
+class HammingScorer {
+ public:
+  static constexpr std::size_t rows = hamming_side;
+  static constexpr std::size_t cols = hamming_side;
+
+  // The most words of a code whose tables, 26 KB a word, are made.
+  static constexpr std::size_t most_sliced = 256;
+  // Rows counted at a time: their hits stay in the cache.
+  static constexpr std::size_t counted_rows = 8;
+  struct State {
+    Pulse pulse;
+    AlignedBytes tables, scratch;
+    Scratch<HammingHit> hits;
+  };
+
+  HammingScorer(const std::uint64_t* a, const std::uint64_t* b, std::size_t n_words,
+                double threshold)
+      : a_(a),
+        b_(b),
+        n_words_(n_words),
+        total_(static_cast<std::uint32_t>(64 * n_words)),
+        least_(least_count_above(threshold, total_)),
+        scores_(hamming_scores(n_words)) {}
+
+  // Whether any codes are similar, and the most bits that they then differ in.
+  bool any() const { return least_ <= total_; }
+  std::size_t radius() const { return total_ - least_; }
+
+  void look(Look look) { look_ = look; }
+
+  State make_state(Monitor& monitor) const {
+    const bool sliced = look_ != Look::counted;
+    return {Pulse(monitor),
+            AlignedBytes(sliced ? hamming_tables_bytes(n_words_, look_ == Look::capped) : 0),
+            AlignedBytes(sliced ? hamming_scratch_bytes : 0),
+            Scratch<HammingHit>(sliced ? hamming_most_hits : counted_rows * cols + 1)};
+  }
+
+  void begin(State& state, Range r) const {
+    if (!any() || look_ == Look::counted) return;
+    kernels().hamming_tables(a_ + r.begin * n_words_, r.size(), n_words_, look_ == Look::capped,
+                             state.tables.data());
+  }
+
+  template <class Emit>
+  void scan(State& state, Range r, Range c, const Emit& emit) const {
+    if (!any()) return;
+    if (look_ == Look::counted)
+      scan_counted(state, r, c, emit);
+    else
+      scan_sliced(state, r, c, emit);
+  }
+
+  double score(State&, std::size_t i, std::size_t j) const {
+    std::uint32_t count = 0;
+    kernels().hamming_tile(a_ + i * n_words_, 1, b_ + j * n_words_, 1, n_words_, &count);
+    return scores_[count];
+  }
+
+ private:
+  template <class Emit>
+  void scan_sliced(State& state, Range r, Range c, const Emit& emit) const {
+    const std::size_t n =
+        kernels().hamming_hits(a_ + r.begin * n_words_, r.size(), state.tables.data(),
+                               look_ == Look::capped, b_ + c.begin * n_words_, c.size(), n_words_,
+                               radius(), state.scratch.data(), state.hits.data());
+    for (std::size_t k = 0; k < n; ++k) {
+      const HammingHit hit = state.hits[k];
+      emit(r.begin + hit.row, c.begin + hit.query, scores_[hit.differing]);
+    }
+  }
+
+  template <class Emit>
+  void scan_counted(State& state, Range r, Range c, const Emit& emit) const {
+    for (std::size_t from = r.begin; from < r.end; from += counted_rows) {
+      const std::size_t n = kernels().hamming_count(
+          a_ + from * n_words_, std::min(counted_rows, r.end - from), b_ + c.begin * n_words_,
+          c.size(), n_words_, radius(), state.hits.data());
+      for (std::size_t k = 0; k < n; ++k) {
+        const HammingHit hit = state.hits[k];
+        emit(from + hit.row, c.begin + hit.query, scores_[hit.differing]);
+      }
+      state.pulse.after(counted_rows * c.size() * n_words_);
+    }
+  }
+
+  const std::uint64_t* a_;
+  const std::uint64_t* b_;
+  std::size_t n_words_;
+  std::uint32_t total_;
+  std::uint32_t least_;
+  Look look_ = Look::counted;
+  std::vector<double> scores_;  // by differing bits
+};
+
+}  // namespace clusterimg

@@ -1,0 +1,367 @@
+// Bit-sliced Hamming filter: one code against 256 rows at once, each row in one bit of a register.
+//
+// A word is cut into 13 groups of 5 bits (the last has 4). For 256 rows and each of the 32 values a
+// group can have in a query, a table holds, as bit planes, a number that is at most the count of
+// bits in which group and value differ:
+//   folded   1 if any bit differs, one plane      (13 at most a word)
+//   capped   the count, but 3 where it is 4 or 5, two planes   (39 at most a word)
+// Full adders sum what a query finds in the tables. Differing bits are at least that sum, so a row
+// whose sum is above the radius is not near: the filter drops no near row. Those it keeps are
+// counted bit by bit.
+//
+// kernels_isa.cpp includes hamming_planes.hpp before this file.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace clusterimg::CLUSTERIMG_ISA {
+
+static inline bool any_bit(const Plane256& x) {
+#if defined(__AVX2__)
+  const __m256i bits = reinterpret_cast<const __m256i&>(x);
+  return !_mm256_testz_si256(bits, bits);
+#else
+  return (x[0] | x[1] | x[2] | x[3]) != 0;
+#endif
+}
+
+static inline std::size_t lowest_bit(std::uint64_t x) {  // of 0: any of 0 to 63
+#if defined(__BMI__)
+  return _tzcnt_u64(x) & 63;
+#else
+  return static_cast<std::size_t>(__builtin_ctzll(x | (std::uint64_t{1} << 63)));
+#endif
+}
+
+// sum, carry = a + b + sum. The sum so far comes last, so that it is waited for least.
+static inline __attribute__((always_inline)) void hamming_add(const Plane256& a, const Plane256& b,
+                                                              Plane256& sum, Plane256& carry) {
+  const Plane256 either = a ^ b, both = a & b;
+  const Plane256 moved = either & sum;
+  sum ^= either;
+  carry = both | moved;
+}
+
+static inline __attribute__((always_inline)) void half_add(const Plane256& a, Plane256& sum,
+                                                           Plane256& carry) {
+  const Plane256 both = a & sum;
+  sum ^= a;
+  carry = both;
+}
+
+// Where a table has what group g of a query finds: `width` planes for each value.
+template <std::size_t g, std::size_t width>
+static inline __attribute__((always_inline)) const Plane256* found(const Plane256* table,
+                                                                   std::uint64_t query) {
+  constexpr std::size_t size = width * sizeof(Plane256);  // 32 or 64: a power of two
+  constexpr std::size_t log_size = width == 1 ? 5 : 6, shift = g * group_bits;
+  std::uint64_t offset;
+  if constexpr (shift >= log_size)
+    offset = query >> (shift - log_size);
+  else
+    offset = query << (log_size - shift);
+  offset &= (group_values - 1) * size;
+  const char* at = reinterpret_cast<const char*>(table) + g * group_values * size + offset;
+  return reinterpret_cast<const Plane256*>(at);
+}
+
+// The sum of what a query finds in a folded table, 0 to 13: four planes.
+static inline __attribute__((always_inline)) void folded_sum(const Plane256* table,
+                                                             std::uint64_t query, Plane256* sum) {
+#define FOUND(g) *found<g, 1>(table, query)
+  Plane256 ones = FOUND(0), twos, fours, eights, a, b, c, d;
+  hamming_add(FOUND(1), FOUND(2), ones, a);
+  hamming_add(FOUND(3), FOUND(4), ones, b);
+  hamming_add(FOUND(5), FOUND(6), ones, twos);
+  hamming_add(a, b, twos, c);
+  hamming_add(FOUND(7), FOUND(8), ones, a);
+  hamming_add(FOUND(9), FOUND(10), ones, b);
+  hamming_add(a, b, twos, d);
+  hamming_add(FOUND(11), FOUND(12), ones, a);
+#undef FOUND
+  half_add(a, twos, fours);
+  hamming_add(c, d, fours, eights);
+  sum[0] = ones, sum[1] = twos, sum[2] = fours, sum[3] = eights;
+}
+
+// Adds what a query finds for two groups of a capped table; the carries weigh 2 and 4.
+template <std::size_t g, std::size_t h>
+static inline __attribute__((always_inline)) void add_two(const Plane256* table,
+                                                          std::uint64_t query, Plane256& ones,
+                                                          Plane256& twos, Plane256& two,
+                                                          Plane256& four) {
+  const Plane256* a = found<g, 2>(table, query);
+  const Plane256* b = found<h, 2>(table, query);
+  hamming_add(a[0], b[0], ones, two);
+  hamming_add(a[1], b[1], twos, four);
+}
+
+// The sum of what a query finds in a capped table, 0 to 39: six planes.
+static inline __attribute__((always_inline)) void capped_sum(const Plane256* table,
+                                                             std::uint64_t query, Plane256* sum) {
+  Plane256 ones = found<0, 2>(table, query)[0], twos = found<0, 2>(table, query)[1];
+  Plane256 fours, eights, two_a, two_b, four_a, four_b, four_c, eight_a, eight_b, eight_c;
+  add_two<1, 2>(table, query, ones, twos, two_a, four_a);
+  add_two<3, 4>(table, query, ones, twos, two_b, four_b);
+  hamming_add(two_a, two_b, twos, fours);
+  hamming_add(four_a, four_b, fours, eight_a);
+  add_two<5, 6>(table, query, ones, twos, two_a, four_a);
+  add_two<7, 8>(table, query, ones, twos, two_b, four_b);
+  hamming_add(four_a, four_b, fours, eight_b);
+  hamming_add(two_a, two_b, twos, four_c);
+  add_two<9, 10>(table, query, ones, twos, two_a, four_a);
+  hamming_add(four_a, four_c, fours, eights);
+  hamming_add(eight_a, eight_b, eights, sum[4]);
+  add_two<11, 12>(table, query, ones, twos, two_b, four_b);
+  hamming_add(two_a, two_b, twos, four_c);
+  hamming_add(four_b, four_c, fours, eight_c);
+  half_add(eight_c, eights, eight_b);
+  half_add(eight_b, sum[4], sum[5]);
+  sum[0] = ones, sum[1] = twos, sum[2] = fours, sum[3] = eights;
+}
+
+// `below` stays where a number's lower planes are not above the radius's: one plane more.
+static inline __attribute__((always_inline)) void compare(const Plane256& plane,
+                                                          const Plane256& radius_bit,
+                                                          Plane256& below) {
+  const Plane256 either = radius_bit | below;
+  below = (radius_bit & below) | (~plane & either);
+}
+
+// Which queries are perhaps near a row of one word.
+//   near (n), which (n)   where the rows are, and the query; returns how many
+template <bool capped>
+static std::size_t near_words(const Plane256* table, const Plane256& rows,
+                              const std::uint64_t* queries, std::size_t n, std::size_t radius,
+                              Plane256* near, std::uint16_t* which) {
+  constexpr std::size_t n_planes = capped ? 6 : 4, most = (std::size_t{1} << n_planes) - 1;
+  if (radius > most) radius = most;  // no sum is above that
+  Plane256 bit[n_planes];
+  for (std::size_t k = 0; k < n_planes; ++k) bit[k] = Plane256{} - ((radius >> k) & 1);
+  std::size_t n_near = 0;
+  for (std::size_t j = 0; j < n; ++j) {
+    Plane256 sum[n_planes];
+    if constexpr (capped)
+      capped_sum(table, queries[j], sum);
+    else
+      folded_sum(table, queries[j], sum);
+    Plane256 below = bit[0] | ~sum[0];
+    for (std::size_t k = 1; k < n_planes; ++k) compare(sum[k], bit[k], below);
+    below &= rows;
+    near[n_near] = below;
+    which[n_near] = static_cast<std::uint16_t>(j);
+    n_near += any_bit(below);
+  }
+  return n_near;
+}
+
+// Planes of a running sum: enough for the radius and for the sum of a word.
+static inline std::size_t running_planes(std::size_t radius) {
+  std::size_t n = 6;
+  while (radius >> n) ++n;
+  return n;
+}
+
+// Adds the sum of a word to a running sum; what runs over is near no more.
+template <bool capped>
+static inline __attribute__((always_inline)) void add_word(const Plane256* table,
+                                                           std::uint64_t query,
+                                                           std::size_t n_running, Plane256* running,
+                                                           Plane256& near) {
+  constexpr std::size_t n_planes = capped ? 6 : 4;
+  Plane256 sum[n_planes], carry, next;
+  if constexpr (capped)
+    capped_sum(table, query, sum);
+  else
+    folded_sum(table, query, sum);
+  half_add(sum[0], running[0], carry);
+  for (std::size_t k = 1; k < n_planes; ++k) {
+    hamming_add(sum[k], carry, running[k], next);
+    carry = next;
+  }
+  for (std::size_t k = n_planes; k < n_running; ++k) {
+    half_add(carry, running[k], next);
+    carry = next;
+  }
+  near &= ~carry;
+}
+
+// A running sum of n planes begins at 2^n - 1 - radius, so that it runs over as soon as it is above
+// the radius.
+static inline void begin_running(std::size_t radius, std::size_t n, Plane256* running) {
+  const std::size_t begin = (std::size_t{1} << n) - 1 - radius;
+  for (std::size_t k = 0; k < n; ++k) running[k] = Plane256{} - ((begin >> k) & 1);
+}
+
+// The same for codes of a few words, whose tables fit in the cache of the second level: the running
+// sum stays in registers.
+template <bool capped, std::size_t n_running>
+static std::size_t near_short(const Plane256* tables, const Plane256& rows,
+                              const std::uint64_t* queries, std::size_t n, std::size_t n_words,
+                              std::size_t radius, Plane256* near, std::uint16_t* which) {
+  Plane256 first[n_running];
+  begin_running(radius, n_running, first);
+  std::size_t n_near = 0;
+  for (std::size_t j = 0; j < n; ++j) {
+    Plane256 running[n_running], still = rows;
+    for (std::size_t k = 0; k < n_running; ++k) running[k] = first[k];
+    const Plane256* table = tables;
+    for (std::size_t word = 0; word < n_words; ++word) {
+      add_word<capped>(table, queries[j * n_words + word], n_running, running, still);
+      if (!any_bit(still)) break;
+      table += bit_groups * group_values * (capped ? 2 : 1);
+    }
+    near[n_near] = still;
+    which[n_near] = static_cast<std::uint16_t>(j);
+    n_near += any_bit(still);
+  }
+  return n_near;
+}
+
+// The same for long codes, word after word. A query far from all rows goes no further.
+//   sums (n, planes)   scratch
+template <bool capped>
+static std::size_t near_long(const Plane256* table, const Plane256& rows,
+                             const std::uint64_t* queries, std::size_t n, std::size_t n_words,
+                             std::size_t radius, Plane256* sums, Plane256* near,
+                             std::uint16_t* which) {
+  const std::size_t n_running = running_planes(radius);
+  for (std::size_t j = 0; j < n; ++j) {
+    begin_running(radius, n_running, sums + j * n_running);
+    near[j] = rows;
+    which[j] = static_cast<std::uint16_t>(j);
+  }
+  std::size_t n_near = n;
+  for (std::size_t word = 0; word < n_words && n_near > 0; ++word) {
+    const std::size_t n_before = n_near;
+    n_near = 0;
+    for (std::size_t c = 0; c < n_before; ++c) {
+      const std::uint16_t j = which[c];
+      Plane256 still = near[c];
+      add_word<capped>(table, queries[j * n_words + word], n_running, sums + j * n_running, still);
+      near[n_near] = still;
+      which[n_near] = j;
+      n_near += any_bit(still);
+    }
+    table += bit_groups * group_values * (capped ? 2 : 1);
+  }
+  return n_near;
+}
+
+template <bool capped>
+static std::size_t near_codes(const Plane256* table, const Plane256& rows,
+                              const std::uint64_t* queries, std::size_t n, std::size_t n_words,
+                              std::size_t radius, Plane256* scratch, Plane256* near,
+                              std::uint16_t* which) {
+  constexpr std::size_t few_words = 4;
+  if (n_words == 1) return near_words<capped>(table, rows, queries, n, radius, near, which);
+  if (n_words <= few_words) switch (running_planes(radius)) {
+      case 6:
+        return near_short<capped, 6>(table, rows, queries, n, n_words, radius, near, which);
+      case 7:
+        return near_short<capped, 7>(table, rows, queries, n, n_words, radius, near, which);
+      case 8:
+        return near_short<capped, 8>(table, rows, queries, n, n_words, radius, near, which);
+    }
+  return near_long<capped>(table, rows, queries, n, n_words, radius, scratch, near, which);
+}
+
+static inline std::uint32_t count_differing(const std::uint64_t* a, const std::uint64_t* b,
+                                            std::size_t n_words) {
+  std::uint32_t count = 0;
+  for (std::size_t w = 0; w < n_words; ++w)
+    count += static_cast<std::uint32_t>(__builtin_popcountll(a[w] ^ b[w]));
+  return count;
+}
+
+// Lists the rows of a plane. Most planes hold none or one in a word: one is written whether it is
+// there or not, so that less is guessed.
+static inline std::size_t list_rows(const Plane256& near, std::uint16_t query, HammingHit* out) {
+  std::size_t n = 0;
+  for (std::size_t l = 0; l < 4; ++l) {
+    std::uint64_t left = near[l];
+    out[n] = {static_cast<std::uint16_t>(4 * lowest_bit(left) + l), query, 0};
+    n += left != 0;
+    for (left &= left - 1; left != 0; left &= left - 1)
+      out[n++] = {static_cast<std::uint16_t>(4 * lowest_bit(left) + l), query, 0};
+  }
+  return n;
+}
+
+// Counts the pairs that the filter kept, and leaves those within the radius.
+static std::size_t count_kept(const std::uint64_t* rows, const std::uint64_t* queries,
+                              std::size_t n_words, std::size_t radius, std::size_t n_kept,
+                              HammingHit* hits) {
+  std::size_t n_hits = 0;
+  for (std::size_t k = 0; k < n_kept; ++k) {
+    const HammingHit kept = hits[k];
+    const std::uint64_t *row = rows + kept.row * n_words, *query = queries + kept.query * n_words;
+    const std::uint32_t count =
+        n_words == 1 ? static_cast<std::uint32_t>(__builtin_popcountll(row[0] ^ query[0]))
+                     : count_differing(row, query, n_words);
+    hits[n_hits] = {kept.row, kept.query, count};
+    n_hits += count <= radius;
+  }
+  return n_hits;
+}
+
+// The pairs of up to 256 rows and up to 256 queries that differ in at most `radius` bits.
+//   tables    of the rows, as hamming_tables makes them
+//   scratch   hamming_scratch_bytes, aligned to 64 bytes
+//   hits      room for all pairs and one; by rising query; returns how many
+static std::size_t hamming_hits(const std::uint64_t* rows, std::size_t n_rows,
+                                const std::uint8_t* tables, bool capped,
+                                const std::uint64_t* queries, std::size_t n, std::size_t n_words,
+                                std::size_t radius, std::uint8_t* scratch, HammingHit* hits) {
+  const Plane256* table = reinterpret_cast<const Plane256*>(tables);
+  Plane256* near = reinterpret_cast<Plane256*>(scratch);
+  Plane256* sums = near + hamming_side + 1;
+  std::uint16_t which[hamming_side + 1];
+  Plane256 valid;
+  for (std::size_t l = 0; l < 4; ++l) {
+    const std::size_t n_bits = (n_rows + 3 - l) / 4;  // rows 4 r + l below n_rows
+    valid[l] = n_bits < 64 ? (std::uint64_t{1} << n_bits) - 1 : ~std::uint64_t{0};
+  }
+  const std::size_t n_near =
+      capped ? near_codes<true>(table, valid, queries, n, n_words, radius, sums, near, which)
+             : near_codes<false>(table, valid, queries, n, n_words, radius, sums, near, which);
+  std::size_t n_kept = 0;
+  for (std::size_t c = 0; c < n_near; ++c) n_kept += list_rows(near[c], which[c], hits + n_kept);
+  return count_kept(rows, queries, n_words, radius, n_kept, hits);
+}
+
+// How many of n codes differ from a row in at most `radius` bits.
+static std::size_t hamming_tally(const std::uint64_t* row, const std::uint64_t* queries,
+                                 std::size_t n, std::size_t n_words, std::size_t radius) {
+  std::size_t tally = 0;
+  if (n_words == 1) {
+    for (std::size_t j = 0; j < n; ++j)
+      tally += static_cast<std::size_t>(__builtin_popcountll(row[0] ^ queries[j])) <= radius;
+    return tally;
+  }
+  for (std::size_t j = 0; j < n; ++j)
+    tally += count_differing(row, queries + j * n_words, n_words) <= radius;
+  return tally;
+}
+
+// The same pairs, each counted: where so many are near that a bound would keep too much.
+//   hits      as above, but by rising row
+static std::size_t hamming_count(const std::uint64_t* rows, std::size_t n_rows,
+                                 const std::uint64_t* queries, std::size_t n, std::size_t n_words,
+                                 std::size_t radius, HammingHit* hits) {
+  std::size_t n_hits = 0;
+  for (std::size_t i = 0; i < n_rows; ++i)
+    for (std::size_t j = 0; j < n; ++j) {
+      const std::uint32_t count =
+          n_words == 1 ? static_cast<std::uint32_t>(__builtin_popcountll(rows[i] ^ queries[j]))
+                       : count_differing(rows + i * n_words, queries + j * n_words, n_words);
+      hits[n_hits] = {static_cast<std::uint16_t>(i), static_cast<std::uint16_t>(j), count};
+      n_hits += count <= radius;
+    }
+  return n_hits;
+}
+
+}  // namespace clusterimg::CLUSTERIMG_ISA
