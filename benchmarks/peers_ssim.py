@@ -59,7 +59,7 @@ def agree_with(i: Any, j: Any, threshold: float | None, ours: Any, theirs: NDArr
 
 def rows() -> Iterator[Row]:
     """Yield the rows of SSIM: all pairs at four sizes, then joins."""
-    sizes = ((24, 1200, None, None), (64, 400, 300, 600), (128, 96, 150, 300), (256, 32, 110, 300))
+    sizes = ((24, 1200, None, None), (64, 800, 300, 600), (128, 320, 150, 300), (256, 160, 110, 300))
     for side, n, prototype, goal in sizes:
         images = pictures(n, side)
         i, j = sample(n)

@@ -167,9 +167,9 @@ struct KernelTable {
   double (*ssim_pair)(const std::uint8_t* a, const std::uint8_t* b, std::size_t height,
                       std::size_t width, std::int32_t* column, double* column_score,
                       const double* rest, double least);
-  void (*ssim_numbers)(const std::int32_t* pixel, std::size_t height, std::size_t width,
-                       std::size_t side, const float* depth, std::int32_t* taps,
-                       std::int32_t* group, std::int32_t* const* blocks);
+  void (*ssim_numbers)(const std::uint8_t* const* images, std::size_t height, std::size_t width,
+                       std::size_t side, const float* depth, std::int32_t* pixel,
+                       std::int32_t* taps, std::int32_t* group, std::int32_t* const* blocks);
   std::size_t (*ssim_left)(const std::int32_t* a, std::size_t n_a, const std::int32_t* const* b,
                            std::size_t n_blocks, float enough, std::uint16_t* left);
   void (*ssim_group_losses)(const std::int32_t* a, const std::int32_t* b, std::size_t n_blocks,

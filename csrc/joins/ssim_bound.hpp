@@ -1,6 +1,7 @@
 // The numbers behind the upper bound of SSIM (kernels/ssim_bound.hpp) of a set of images: reckoned
 // once for each image, by the thread that first needs them, and kept as long as the join runs.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -71,17 +72,16 @@ class SsimNumbers {
   void reckon(std::size_t first, Work& work, Pulse& pulse) {
     const std::size_t n_pixels = groups_.height * groups_.width, size = groups_.blocks() * 64;
     const std::size_t count = std::min(ssim_lanes, n_ - first);
+    const std::uint8_t* lanes[ssim_lanes];
     std::int32_t* blocks[ssim_lanes];
     for (std::size_t lane = 0; lane < ssim_lanes; ++lane) {
       const std::size_t k = first + std::min(lane, count - 1);  // the last image fills the lanes
-      const std::uint8_t* image = images_ + k * n_pixels;
-      for (std::size_t p = 0; p < n_pixels; ++p)
-        work.pixel.data()[p * ssim_lanes + lane] = image[p];
+      lanes[lane] = images_ + k * n_pixels;
       blocks[lane] = numbers_.data() + k * size;
       clear_last_block(blocks[lane] + size - 64);
     }
-    kernels().ssim_numbers(work.pixel.data(), groups_.height, groups_.width, groups_.side, depths(),
-                           work.taps.data(), work.group.data(), blocks);
+    kernels().ssim_numbers(lanes, groups_.height, groups_.width, groups_.side, depths(),
+                           work.pixel.data(), work.taps.data(), work.group.data(), blocks);
     pulse.after(16 * ssim_lanes * n_pixels);
   }
 

@@ -81,4 +81,52 @@ CLUSTERIMG_INLINE std::int32_t halves(std::int32_t low, std::int32_t high) {
                                    (static_cast<std::uint32_t>(low) & 0xffffU));
 }
 
+// The eight bytes of a word, the lowest first.
+CLUSTERIMG_INLINE Ints widened(std::uint64_t bytes) {
+#if defined(__AVX2__)
+  return Ints(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(bytes))));
+#else
+  Ints v;
+  for (std::size_t k = 0; k < ssim_lanes; ++k)
+    v[k] = static_cast<std::int32_t>(bytes >> (8 * k) & 255);
+  return v;
+#endif
+}
+
+// Exchanges the bits of `mask` in a with those of b that are `shift` higher.
+CLUSTERIMG_INLINE void exchange(std::uint64_t& a, std::uint64_t& b, int shift, std::uint64_t mask) {
+  const std::uint64_t differing = ((a >> shift) ^ b) & mask;
+  a ^= differing << shift;
+  b ^= differing;
+}
+
+// Lays eight images of n bytes side by side, a null one as zeros: 8 x 8 bytes are transposed at a
+// time, by halves, quarters and bytes.
+//   lanes (n, lanes)
+static void lay_eight(const std::uint8_t* const* images, std::size_t n, std::int32_t* lanes) {
+  Ints* out = reinterpret_cast<Ints*>(lanes);
+  for (std::size_t p = 0; p < n; p += 8) {
+    const std::size_t count = n - p < 8 ? n - p : 8;
+    std::uint64_t row[8] = {};
+#pragma GCC unroll 8
+    for (std::size_t k = 0; k < 8; ++k) {
+      if (!images[k]) continue;
+      if (count == 8)
+        __builtin_memcpy(row + k, images[k] + p, 8);
+      else
+        __builtin_memcpy(row + k, images[k] + p, count);
+    }
+#pragma GCC unroll 4
+    for (std::size_t k = 0; k < 4; ++k) exchange(row[k], row[k + 4], 32, 0xffffffffU);
+#pragma GCC unroll 4
+    for (std::size_t k = 0; k < 4; ++k) {
+      const std::size_t of = k / 2 * 4 + k % 2;
+      exchange(row[of], row[of + 2], 16, 0x0000ffff0000ffffU);
+    }
+#pragma GCC unroll 4
+    for (std::size_t k = 0; k < 8; k += 2) exchange(row[k], row[k + 1], 8, 0x00ff00ff00ff00ffU);
+    for (std::size_t k = 0; k < count; ++k) out[p + k] = widened(row[k]);
+  }
+}
+
 }  // namespace clusterimg::CLUSTERIMG_ISA

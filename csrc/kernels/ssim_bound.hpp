@@ -128,16 +128,18 @@ static void ssim_write_group(const SsimGroup& group, float n, const float* depth
 }
 
 // The numbers of groups of up to `side` x `side` windows, rows of groups first, of eight images.
-//   pixel (height, width, lanes)      grey values
-//   taps (7, windows across, 4, lanes), group (groups across, 11, lanes)     scratch
-//   blocks                            as ssim_write_group; the last block's unused groups are zero
-static void ssim_numbers(const std::int32_t* pixel, std::size_t height, std::size_t width,
-                         std::size_t side, const float* depth, std::int32_t* taps,
-                         std::int32_t* group, std::int32_t* const* blocks) {
+//   images (lanes) of (height, width)
+//   pixel (height, width, lanes), taps (7, windows across, 4, lanes), group (groups across, 11,
+//   lanes)     scratch blocks                            as ssim_write_group; the last block's
+//   unused groups are zero
+static void ssim_numbers(const std::uint8_t* const* images, std::size_t height, std::size_t width,
+                         std::size_t side, const float* depth, std::int32_t* pixel,
+                         std::int32_t* taps, std::int32_t* group, std::int32_t* const* blocks) {
   const std::size_t across = width - 6, down = height - 6;
   const std::size_t groups_across = (across + side - 1) / side,
                     groups_down = (down + side - 1) / side;
   SsimTaps* rows = reinterpret_cast<SsimTaps*>(taps);
+  lay_eight(images, height * width, pixel);
   SsimGroup* groups = reinterpret_cast<SsimGroup*>(group);
   std::size_t written = 0;
   for (std::size_t y = 0; y < height; ++y) {

@@ -27,16 +27,14 @@ constexpr std::int32_t ssim_k2 = 275290;
 //   factor (windows, 2, lanes)       2 S^2 + k1 / 2, then 2 (N SS - S^2) + k2 / 2
 static void ssim_pack(const std::uint8_t* const* images, std::size_t height, std::size_t width,
                       std::int32_t* column, std::int32_t* pixel, std::int32_t* sum, float* factor) {
-  constexpr std::size_t L = ssim_lanes;
   const std::size_t above = ssim_window * width;
-  for (std::size_t lane = 0; lane < L; ++lane) {
-    const std::uint8_t* image = images[lane];
-    for (std::size_t p = 0; p < height * width; ++p)
-      pixel[p * L + lane] = image ? halves(2 * image[p], p < above ? 0 : 2 * image[p - above]) : 0;
-  }
+  lay_eight(images, height * width, pixel);
+  Ints* pixels = reinterpret_cast<Ints*>(pixel);
+  for (std::size_t p = 0; p < height * width; ++p)
+    pixels[p] = 2 * pixels[p] | (p < above ? Ints{} : pixels[p - above] << 16);
   Ints* column_sum = reinterpret_cast<Ints*>(column);
   Ints* column_square = column_sum + width;
-  const Ints* entering = reinterpret_cast<const Ints*>(pixel);
+  const Ints* entering = pixels;
   Ints* sums = reinterpret_cast<Ints*>(sum);
   Floats* factors = reinterpret_cast<Floats*>(factor);
   for (std::size_t x = 0; x < 2 * width; ++x) column_sum[x] = Ints{};

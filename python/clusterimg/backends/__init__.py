@@ -14,8 +14,8 @@ beside `components(edges, n_images)`, `phash(grey, *, hash_size, highfreq_factor
 `resolve_threads(n_threads)`. Without `others` the pairs are `i < j` of one set; with it they are all
 of `values` x `others`. A module may have `shrink_area(grey, *, height, width)`, which returns None
 where it leaves it to OpenCV. One that has several ways to find pairs tells in words which it takes:
-`<kernel>_plan(values, others=None, *, threshold)`. `cpp` is the compiled core, `numba` its twin for machines without one,
-`reference` the libraries that define the methods; all give the same edges.
+`<kernel>_plan(values, others=None, *, threshold)`. `cpp` is the compiled core, `numba` its twin for
+machines without one, `reference` the libraries that define the methods; all give the same edges.
 """
 
 from __future__ import annotations
