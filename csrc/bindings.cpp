@@ -275,7 +275,8 @@ py::array_t<double> ssim_losses(const Array<std::uint8_t>& images) {
   SsimScorer::State state = scorer.make_state(monitor);
   py::array_t<double> out({n, n});
   for (std::size_t i = 0; i < n; ++i)
-    for (std::size_t j = 0; j < n; ++j) out.mutable_data()[i * n + j] = scorer.mean_loss(state, i, j);
+    for (std::size_t j = 0; j < n; ++j)
+      out.mutable_data()[i * n + j] = scorer.mean_loss(state, i, j);
   return out;
 }
 
