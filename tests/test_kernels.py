@@ -23,7 +23,7 @@ import clusterimg as ci
 from clusterimg import EDGE_DTYPE, Ragged, UsageError, _core, kernels
 from clusterimg.backends import Engine, reference, report, select
 
-# Lanes and bands of SSIM are 16 and 32 images, tiles are 32 x 16 (template), 64 x 256 (counts), 8 x 8
+# Lanes and bands of SSIM are 8 and 32 images, tiles are 32 x 16 (template), 64 x 256 (counts), 8 x 8
 # (descriptors).
 IMAGE_COUNTS = (0, 1, 2, 15, 16, 17, 31, 32, 33, 65)
 CODE_COUNTS = (0, 1, 2, 63, 64, 65, 255, 256, 257, 300)
