@@ -59,7 +59,9 @@ struct Against {
 };
 // Signatures in a block of codes, and slots of planes rounded up; kernels/signature.hpp has both.
 constexpr std::size_t signature_block = 64;
-static constexpr std::size_t signature_padded(std::size_t n_slots) { return (n_slots + 15) / 16 * 16; }
+static constexpr std::size_t signature_padded(std::size_t n_slots) {
+  return (n_slots + 15) / 16 * 16;
+}
 
 struct MatchCount {
   std::uint32_t good;

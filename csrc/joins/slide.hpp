@@ -90,8 +90,7 @@ class Slide {
 
   void nothing_known() {
     std::fill_n(at_least(memory_.bounds, rows_ * lanes_), rows_ * lanes_, -1.0f);
-    for (std::size_t y = 0; y < rows_; ++y)
-      std::fill_n(bounds(y) + places_, lanes_ - places_, 2.0f);
+    for (std::size_t y = 0; y < rows_; ++y) no_place(y);
     at_least(memory_.least, rows_);
     std::fill_n(memory_.least.begin(), rows_, -1.0f);
     pulse_.after(rows_ * lanes_);
@@ -99,11 +98,10 @@ class Slide {
 
   float* bounds(std::size_t y) { return &memory_.bounds[y * lanes_]; }
 
-  // Has the bounds of a row; nothing is at the lanes after its last position.
-  void bounded(std::size_t y) {
-    std::fill_n(bounds(y) + places_, lanes_ - places_, 2.0f);
-    memory_.least[y] = kernels().least_bound(bounds(y), lanes_);
-  }
+  // Nothing is at the lanes after the last position of a row.
+  void no_place(std::size_t y) { std::fill_n(bounds(y) + places_, lanes_ - places_, 2.0f); }
+
+  void bounded(std::size_t y) { memory_.least[y] = kernels().least_bound(bounds(y), lanes_); }
 
   // Whether a position with that bound may have an error that counts.
   bool is_open(float bound) const { return static_cast<double>(bound) * slack_ < cut_; }
@@ -125,7 +123,8 @@ class Slide {
 
   // Cycles, about, of what is left to do.
   std::size_t cost_of_scores() {
-    return 4 * open_chunks() * templ_.height * (templ_.width / 16 * 5 + 15);
+    const std::size_t chunks = cut_ < 1.0 ? open_chunks() : rows_ * lanes_ / chunk;
+    return 4 * chunks * templ_.height * (templ_.width / 16 * 5 + 15);
   }
   std::size_t cost_of_transform() const {
     const Fourier& f = memory_.fourier;
@@ -161,6 +160,7 @@ class Slide {
                               share, &memory_.bounds[at]);
       pulse_.after(m * n * 4);
     }
+    no_place(y);
     bounded(y);
   }
 

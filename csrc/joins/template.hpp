@@ -158,9 +158,13 @@ class TemplateScorer {
     const std::size_t n = std::min(dot_piece, n_pixels_ - piece * dot_piece);
     std::int16_t* to = out.greys + at * rows * stride;
     const std::uint8_t* from = images + range.begin * n_pixels_ + piece * dot_piece;
-    for (std::size_t k = 0; k < range.size(); ++k)
+    for (std::size_t k = 0; k < range.size(); ++k) {
+      // A piece is too short for the CPU to see which memory comes next.
+      for (std::size_t p = 0; p < n && k + 2 < range.size(); p += 64)
+        __builtin_prefetch(from + (k + 2) * n_pixels_ + p);
       kernels().spread_greys(from + k * n_pixels_, n, to + k * stride, &out.energy[k],
                              &out.pairs[k]);
+    }
     for (std::size_t k = range.size(); k % 4 != 0; ++k) std::fill_n(to + k * stride, stride, 0);
     state.pulse.after(range.size() * n);
   }

@@ -101,12 +101,14 @@ static float least_bound(const float* bounds, std::size_t n) {
       __builtin_memcpy(&next, bounds + at + half * float_lanes, sizeof next);
       least[half] = next < least[half] ? next : least[half];
     }
-  float lowest = least[0][0];
-  for (std::size_t k = 0; k < float_lanes; ++k) {
-    lowest = least[0][k] < lowest ? least[0][k] : lowest;
-    lowest = least[1][k] < lowest ? least[1][k] : lowest;
+  Floats lowest = least[0] < least[1] ? least[0] : least[1];
+  using Places = std::int32_t __attribute__((vector_size(32)));
+  for (std::int32_t apart = 4; apart > 0; apart /= 2) {
+    const Places lanes = Places{0, 1, 2, 3, 4, 5, 6, 7} ^ apart;
+    const Floats other = __builtin_shuffle(lowest, lanes);
+    lowest = other < lowest ? other : lowest;
   }
-  return lowest;
+  return lowest[0];
 }
 
 // Bounds of the error at 2 float_lanes positions side by side.

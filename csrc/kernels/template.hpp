@@ -105,13 +105,29 @@ static void dot_tile(const std::int16_t* a, std::size_t n_a, const std::int16_t*
       dot_two_by_four(a + i * stride, b + j * stride, stride, n, out + i * n_out + j, n_out);
 }
 
-// The scores of one image against several.
+// The scores of one image against several. Every step rounds as the plain ones below do; compilers
+// leave comparisons that may trap as branches.
 //   energy, pairs                      of that image
 //   energies, all_pairs (n)            of the others
 //   dots (n)                           sum (a0 + b1) (a1 + b0)
 static void template_row(double energy, double pairs, const double* energies,
                          const double* all_pairs, const double* dots, std::size_t n, double* out) {
-  for (std::size_t j = 0; j < n; ++j) {
+  std::size_t j = 0;
+#if defined(__AVX2__)
+  const __m256d zero = _mm256_setzero_pd(), one = _mm256_set1_pd(1.0);
+  for (; j + 4 <= n; j += 4) {
+    const __m256d both = _mm256_add_pd(_mm256_set1_pd(pairs), _mm256_loadu_pd(all_pairs + j));
+    const __m256d dot = _mm256_loadu_pd(dots + j);
+    const __m256d distance = _mm256_sub_pd(both, _mm256_add_pd(dot, dot));
+    const __m256d norm =
+        _mm256_sqrt_pd(_mm256_mul_pd(_mm256_set1_pd(energy), _mm256_loadu_pd(energies + j)));
+    const __m256d flat = _mm256_and_pd(_mm256_cmp_pd(distance, zero, _CMP_NEQ_UQ), one);
+    const __m256d error = _mm256_blendv_pd(_mm256_div_pd(distance, norm), flat,
+                                           _mm256_cmp_pd(norm, zero, _CMP_EQ_OQ));
+    _mm256_storeu_pd(out + j, _mm256_sub_pd(one, _mm256_min_pd(error, one)));
+  }
+#endif
+  for (; j < n; ++j) {
     const double distance = pairs + all_pairs[j] - 2.0 * dots[j];
     const double norm = __builtin_sqrt(energy * energies[j]);
     const double ratio = distance / norm;
