@@ -133,12 +133,13 @@ class Slide {
            (rows_ + 15) / 16 * f.width * (3 * log2_of(f.width) + 30);
   }
 
-  // Bounds by squares of less and less pixels, as long as they cost less than what they may save.
+  // Bounds by squares of less and less pixels, as long as they cost little (some 6 cycles a chunk
+  // and square) beside what they may save.
   void bound_by_squares() {
     for (std::size_t level = Pyramid::n_levels; level-- > 0;) {
       const std::size_t k = Pyramid::sides[level], m = templ_.height / k, n = templ_.width / k;
       if (m < 2 || n < 2) continue;
-      if (2 * open_chunks() * m * n * 6 > std::min(cost_of_scores(), cost_of_transform())) return;
+      if (48 * open_chunks() * m * n > std::min(cost_of_scores(), cost_of_transform())) return;
       image_.build(level + 1, pulse_);
       templ_.build(level + 1, pulse_);
       for (std::size_t y = 0; y < rows_; ++y) bound_row(y, level, m, n);
