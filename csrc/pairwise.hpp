@@ -8,8 +8,8 @@
 //                                 take more than some milliseconds
 //   void begin(State&, Range)     called once per band of rows
 //   void scan(State&, Range rows, Range cols, emit) const
-//                                 calls emit(i, j, score) for the pairs of the tile it keeps, by
-//                                 rising i, then rising j; where a score is dear it asks
+//                                 calls emit(i, j, score) for the pairs of the tile it keeps, those
+//                                 of a row by rising j; where a score is dear it asks
 //                                 emit.wants(i, j) first (not below the diagonal of a triangle)
 //   double score(State&, i, j) const
 //                                 the canonical score of one pair

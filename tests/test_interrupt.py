@@ -27,7 +27,7 @@ PAIRS = "i=np.zeros(200_000, np.int32), j=np.ones(200_000, np.int32)"
 CALLS = {
     "hamming index": ("hamming_edges", BITS.format(2_000_000, 1), "threshold=0.8"),
     "hamming 256 bits": ("hamming_edges", BITS.format(300_000, 4), "threshold=0.69"),
-    "hamming 4096 bits": ("hamming_edges", BITS.format(150_000, 64), "threshold=0.99"),
+    "hamming 4096 bits": ("hamming_edges", BITS.format(150_000, 64), "threshold=0.69"),
     "hamming matrix": ("hamming_matrix", BITS.format(40_000, 64), "progress=None"),
     "signature": ("signature_edges", SLOTS, "threshold=0.99"),
     "ssim 24 x 24": ("ssim_edges", GREYS.format(60_000, 24), "threshold=0.9"),

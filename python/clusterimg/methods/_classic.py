@@ -213,7 +213,8 @@ def is_flat(grey: Grey, deviation: float) -> bool:
 
     rows = grey[::8]
     found = float(cv2.meanStdDev(rows)[1][0, 0])
-    if found * found * rows.size > 1.001 * deviation * deviation * grey.size:  # more than rounding errors
+    # More than rounding errors: of a flat image too, whose deviation OpenCV may see as 1e-6.
+    if found * found * rows.size > (1.001 * deviation * deviation + 1e-9) * grey.size:
         return False
     return float(cv2.meanStdDev(grey)[1][0, 0]) < deviation
 

@@ -38,6 +38,11 @@ class Ssim(OfPixels):
     def __post_init__(self) -> None:
         check_size(self.size, self.scale, least=7)
 
+    @property
+    def item_bytes(self) -> int:
+        """Pixels, and the numbers that a join keeps of each image for its bound."""
+        return 4 * super(Ssim, self).item_bytes
+
     def extract(self, grey: NDArray[np.uint8], engine: Engine) -> NDArray[np.uint8]:
         """Return the image at the common size."""
         image = at_size(grey, engine, self.size, self.scale)
