@@ -1,4 +1,4 @@
-// Scorers of kernels that count: equal bits of a code, equal slots of a signature.
+// A scorer of kernels that count equal parts, such as slots of a signature.
 //
 // score = equal / total, one float64 division. The threshold becomes the least count whose score is
 // above it once, by asking that very division, so an exact multiple decides as the definition does.
@@ -25,7 +25,7 @@ inline std::uint32_t least_count_above(double threshold, std::uint32_t total) {
   return low;
 }
 
-// Word is a uint64 of bits or a uint32 slot; Tile fills counts for rows of n_words words.
+// Word is a part, or 64 bits; Tile fills counts for rows of n_words words.
 template <class Word>
 class CountScorer {
  public:
@@ -85,12 +85,5 @@ class CountScorer {
   bool counts_equal_;
   std::uint32_t least_;
 };
-
-inline CountScorer<std::uint64_t> hamming_scorer(const std::uint64_t* a, const std::uint64_t* b,
-                                                 std::size_t n_words, double threshold) {
-  return {
-      a,     b,        n_words, static_cast<std::uint32_t>(64 * n_words), kernels().hamming_tile,
-      false, threshold};
-}
 
 }  // namespace clusterimg

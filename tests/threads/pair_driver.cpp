@@ -17,12 +17,7 @@
 #include <thread>
 #include <vector>
 
-#include "../../csrc/joins/counts.hpp"
-#include "../../csrc/joins/descriptor.hpp"
-#include "../../csrc/joins/hamming.hpp"
-#include "../../csrc/joins/sliding.hpp"
-#include "../../csrc/joins/ssim.hpp"
-#include "../../csrc/joins/template.hpp"
+#include "../../csrc/joins/join.hpp"
 #include "../../csrc/union_find.hpp"
 
 extern "C" {
@@ -39,6 +34,13 @@ namespace {
 
 using namespace clusterimg;
 using Hamming = CountScorer<std::uint64_t>;
+
+// Counts every bit of every pair: the plainest scorer.
+Hamming plain_scorer(const std::uint64_t* codes, std::size_t n_words, double threshold) {
+  return {
+      codes, codes,    n_words, static_cast<std::uint32_t>(64 * n_words), kernels().hamming_tile,
+      false, threshold};
+}
 
 constexpr int teams[] = {2, 5, 8};
 
@@ -119,10 +121,29 @@ void check_answers(const char* what, const Scorer& scorer, std::size_t n) {
   }
 }
 
+// The edges of a join in the way it takes by itself.
+template <class AJoin>
+void check_join(const char* what, const AJoin& join) {
+  const auto edges = [&](int n_threads) {
+    Monitor monitor(nothing);
+    EdgeSink sink(join.n_rows, AJoin::Scorer::rows);
+    score_above(join, {join.n_rows, join.n_cols, true}, sink, n_threads, monitor);
+    return sink.take(monitor);
+  };
+  const Edges wanted = edges(1);
+  require(!wanted.empty(), what, join.n_rows, 1);
+  for (int n_threads : teams) {
+    const Edges got = edges(n_threads);
+    require(got.size() == wanted.size() &&
+                std::memcmp(got.data(), wanted.data(), got.size() * sizeof(Edge)) == 0,
+            what, join.n_rows, n_threads);
+  }
+}
+
 void check_kernels() {
   const auto codes = noise<std::uint64_t>(2 * 300, ~0ull);
   for (std::size_t n : {1, 2, 63, 64, 65, 129, 255, 256, 257, 300})
-    check_answers("counts", hamming_scorer(codes.data(), codes.data(), 2, 0.5), n);
+    check_answers("counts", plain_scorer(codes.data(), 2, 0.5), n);
   for (Look look : {Look::folded, Look::capped, Look::counted})
     for (std::size_t n : {1, 2, 255, 256, 257, 300}) {
       HammingScorer scorer(codes.data(), codes.data(), 2, 0.5);
@@ -131,16 +152,29 @@ void check_kernels() {
     }
 
   const auto signatures = noise<std::uint32_t>(16 * 300, 4);
-  for (std::size_t n : {65, 257})
-    check_answers("signature", signature_scorer(signatures.data(), signatures.data(), 16, 0.2), n);
+  for (std::size_t n : {65, 257}) {
+    const Signatures sets{signatures.data(), signatures.data(), n, n, 16};
+    check_join("signature", Join<SignatureScorer>{{sets, 0.2}, n, n});
+  }
 
   const auto greys = noise<std::uint8_t>(9 * 11 * 80, 256);
   for (std::size_t n : {1, 2, 15, 16, 17, 31, 32, 33, 80}) {
     const std::uint8_t* images = greys.data();
-    check_answers("ssim", SsimScorer(images, images, 9, 11, true, 0.0), n);
-    check_answers("ssim float32", SsimScorer(images, images, 9, 11, false, no_score), n);
+    check_answers("ssim", SsimScorer(images, n, images, n, 9, 11, true, 0.0), n);
+    check_answers("ssim bound", SsimScorer(images, n, images, n, 9, 11, true, 0.3), n);
+    check_answers("ssim float32", SsimScorer(images, n, images, n, 9, 11, false, no_score), n);
     check_answers("template", TemplateScorer(images, images, 99, 0.0), n);
   }
+
+  for (std::size_t n : {300, 3000}) {  // by a look at all pairs, and by an index
+    auto many = noise<std::uint64_t>(n, ~0ull);
+    for (std::size_t k = 0; k + 1 < n; k += 2) many[k + 1] = many[k] ^ 5;
+    const HammingScorer scorer(many.data(), many.data(), 1, 0.9);
+    check_join("hamming join", HammingJoin{{scorer, n, n}, many.data(), many.data(), 1});
+  }
+  const TemplateScorer scorer(greys.data(), greys.data(), 99, 0.7);
+  check_join("template join",
+             TemplateJoin{{scorer, 80, 80}, greys.data(), greys.data(), 9, 11, 0.7});
 
   // Images of 4 x 4, 5 x 6, ... by turns; as many descriptors by turns.
   std::vector<std::int32_t> shapes;
@@ -195,7 +229,7 @@ void check_ends() {
   const auto pixels = noise<std::uint8_t>(3 * 600 * 600, 256);
   const std::int64_t offsets[] = {0, 360000, 720000, 1080000};
   const std::int32_t shapes[] = {600, 600, 600, 600, 600, 600}, small[] = {200, 200, 200, 200};
-  const Hamming hamming = hamming_scorer(codes.data(), codes.data(), 1, 0.9);
+  const Hamming hamming = plain_scorer(codes.data(), 1, 0.9);
   const SlidingScorer sliding({pixels.data(), offsets, shapes, 3},
                               {pixels.data(), offsets, small, 2}, 0.0);
   for (int n_threads : {1, 2, 5, 8}) {
@@ -231,8 +265,7 @@ void race() {
   const auto codes = noise<std::uint64_t>(3000, ~0ull);
   RacingSink sink;
   Monitor monitor(nothing);
-  score_pairs({3000, 3000, true}, hamming_scorer(codes.data(), codes.data(), 1, 0.0), sink, 2,
-              monitor);
+  score_pairs({3000, 3000, true}, plain_scorer(codes.data(), 1, 0.0), sink, 2, monitor);
 }
 
 }  // namespace
