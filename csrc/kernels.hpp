@@ -122,10 +122,6 @@ struct KernelTable {
                              const float* roots, const float* inverses, float most,
                              std::uint32_t* out);
   void (*widen_greys)(const std::uint8_t* greys, std::size_t n, std::int16_t* out);
-  void (*quad_sums)(const std::int16_t* rows, std::size_t stride, std::size_t n,
-                    std::int16_t* column, float* out);
-  void (*double_sums)(const float* above, const float* below, std::size_t k, std::size_t n,
-                      float* out);
   void (*corner_sums)(const std::uint8_t* greys, std::size_t n, const double* sums_above,
                       const double* squares_above, double* sums, double* squares);
   void (*patch_sums)(const double* sums_top, const double* sums_bottom, const double* squares_top,
@@ -133,9 +129,6 @@ struct KernelTable {
                      double area, float* energies, float* sums, float* inverses);
   void (*grey_sums)(const std::uint8_t* greys, std::size_t n, double* sum, double* energy);
   float (*least_bound)(const float* bounds, std::size_t n);
-  void (*square_bounds)(const float* image, std::size_t stride, const float* templ,
-                        std::size_t templ_stride, std::size_t k, std::size_t m, std::size_t n,
-                        const float* inverse, float share, float* out);
   void (*patch_dots)(const std::int16_t* image, std::size_t stride, const std::int16_t* templ,
                      std::size_t templ_stride, std::size_t height, std::size_t width, double* out);
   void (*fourier_columns)(float* in, std::size_t n, const float* turns, float* scratch,

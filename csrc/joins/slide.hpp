@@ -6,34 +6,38 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 #include "../kernels.hpp"
 #include "../pairwise.hpp"
-#include "pyramid.hpp"
+#include "prepared_image.hpp"
 
 namespace clusterimg {
 
 // The search for the position of the least error of one template in one image.
 //
-// Bounds of the errors come by sums over squares (kernels/sliding.hpp) or by a Fourier transform;
-// what they leave open is scored exactly, the most promising position first.
+// Where it is the cheaper way, a Fourier transform gives the products of sums of all positions,
+// less exactly; those that may be best are scored exactly, the most promising first.
 //
-// How far off a product of sums is that comes by transforms of N numbers. Let u be 2^-24 and d = 8
-// u for each of the log2(N) steps of two numbers and two more for the packing of rows in pairs: of
-// a step, the rounded turn (u), the complex product (4 sqrt(2) u) and the sum (u) change the root
-// of the sum of squares by 8 u at most (Higham, Accuracy and Stability of Numerical
-// Algorithms, 24.1), and no step makes it longer but by its own factor.
-//   - A spectrum F of an image f is off by d |F|. Its part in a product of sums, with a template t,
-//   is
-//     1/N sum |F - F'| |T| <= d |f| |t| by Cauchy-Schwarz and Parseval; so is that of T.
-//   - The product of spectra is rounded by 4 u |F| |T| at most: 4 u |f| |t|.
-//   - The inverse transform of G = F T is off by d |G| / sqrt(N) in the root of the sum of squares,
-//   so
-//     in each number; sqrt(2) of that where two rows share the first column.
-// All that is made larger by a hundredth, for the squares of d, which is below 1/1000, and doubled
-// in the last case.
+// Transforms. Let N be the count of numbers, u = 2^-24, and d = 8 u times log2(N) + 2: the steps of
+// a transform, and the packing of rows in pairs. A step changes the root of the sum of squares by
+// the rounded turn (u), the complex product (4 sqrt(2) u) and the sum (u), by less than 8 u
+// together (Higham, Accuracy and Stability of Numerical Algorithms, 24.1). |x| is that root.
+//
+// 1. A spectrum F of an image f is off by d |F|. Its part in a product of sums with a template t is
+//    1/N sum |F - F'| |T| <= d |f| |t| by Cauchy-Schwarz and Parseval; so is the part of T.
+// 2. A product of two spectra's numbers is rounded by 4 u of it: 4 u |f| |t| in a product of sums.
+// 3. The transform back of G = F T is off by d |G| / sqrt(N) as a whole, and so in each number; by
+//    sqrt(2) of that at most where two rows share the first column.
+//
+// d is below 1/1000. A hundredth more than 1 and 2, and twice 3, have room for its square and
+// for how |G| is rounded.
+//
+// Bounds. With p and q the pixels less the image's mean m, and n the template's, the distance is
+//   |p|^2 + |q|^2 - 2 sum (P - m) (T - n) - 2 (n - m) sum p.
+// No term is above 4 (|p|^2 + |q|^2), by 2 x y <= x^2 + y^2, so that the roundings of the eight
+// steps of product_bounds are below 2^-18 of |p|^2 + |q|^2; those of its factors, below 2^-18 of a
+// bound.
 class Slide {
  public:
   struct Memory {
@@ -45,7 +49,7 @@ class Slide {
   };
 
   // Errors of `limit` or more need not be told apart.
-  Slide(Pyramid& image, Pyramid& templ, double limit, Memory& memory, Pulse& pulse)
+  Slide(PreparedImage& image, PreparedImage& templ, double limit, Memory& memory, Pulse& pulse)
       : image_(image),
         templ_(templ),
         rows_(image.height - templ.height + 1),
@@ -61,16 +65,16 @@ class Slide {
     memory_.fourier.fit(image_.height, image_.width);
     image_.cut(templ_.height, templ_.width, lanes_, pulse_);
     nothing_known();
-    if (cut_ < 1.0) bound_by_squares();
-    if (cost_of_scores() > cost_of_transform()) bound_by_products();
+    if (is_transformed()) bound_by_products();
     for (std::size_t y = 0; y < rows_; ++y)
       if (is_open(memory_.least[y])) score_row(y);
     return least_;
   }
 
  private:
-  static constexpr std::size_t chunk = 16;  // positions that one call bounds
-  static constexpr std::size_t most_transformed = std::size_t{1} << 22;
+  static constexpr std::size_t chunk = 16;  // lanes of a row are a multiple of it
+  static constexpr std::size_t most_transformed = std::size_t{1}
+                                                  << 22;  // numbers; 50 MB for two spectra
 
   // All errors of a black template are 0 or 1.
   double black() {
@@ -90,7 +94,8 @@ class Slide {
 
   void nothing_known() {
     std::fill_n(at_least(memory_.bounds, rows_ * lanes_), rows_ * lanes_, -1.0f);
-    for (std::size_t y = 0; y < rows_; ++y) no_place(y);
+    for (std::size_t y = 0; y < rows_; ++y)  // nothing is at the lanes after the last position
+      std::fill_n(bounds(y) + places_, lanes_ - places_, 2.0f);
     at_least(memory_.least, rows_);
     std::fill_n(memory_.least.begin(), rows_, -1.0f);
     pulse_.after(rows_ * lanes_);
@@ -98,13 +103,8 @@ class Slide {
 
   float* bounds(std::size_t y) { return &memory_.bounds[y * lanes_]; }
 
-  // Nothing is at the lanes after the last position of a row.
-  void no_place(std::size_t y) { std::fill_n(bounds(y) + places_, lanes_ - places_, 2.0f); }
-
-  void bounded(std::size_t y) { memory_.least[y] = kernels().least_bound(bounds(y), lanes_); }
-
   // Whether a position with that bound may have an error that counts.
-  bool is_open(float bound) const { return static_cast<double>(bound) * slack_ < cut_; }
+  bool is_open(float bound) const { return static_cast<double>(bound) * (1.0 - 0x1p-18) < cut_; }
 
   bool is_open(std::size_t y, std::size_t x, std::size_t n) {
     bool open = false;
@@ -112,57 +112,18 @@ class Slide {
     return open;
   }
 
-  std::size_t open_chunks() {
-    std::size_t n = 0;
-    for (std::size_t y = 0; y < rows_; ++y) {
-      if (!is_open(memory_.least[y])) continue;
-      for (std::size_t x = 0; x < lanes_; x += chunk) n += is_open(y, x, chunk);
-    }
-    return n;
-  }
-
-  // Cycles, about, of what is left to do.
-  std::size_t cost_of_scores() {
-    const std::size_t chunks = cut_ < 1.0 ? open_chunks() : rows_ * lanes_ / chunk;
-    return 4 * chunks * templ_.height * (templ_.width / 16 * 5 + 15);
+  // Cycles, about, of either way.
+  std::size_t cost_of_scores() const {
+    return rows_ * lanes_ / 4 * templ_.height * (templ_.width / 16 * 5 + 15);
   }
   std::size_t cost_of_transform() const {
     const Fourier& f = memory_.fourier;
-    if (f.height * f.width > most_transformed) return std::numeric_limits<std::size_t>::max();
     return f.groups() * f.height * (3 * log2_of(f.height) + 4) +
            (rows_ + 15) / 16 * f.width * (3 * log2_of(f.width) + 30);
   }
-
-  // Bounds by squares of less and less pixels, as long as they cost little (some 6 cycles a chunk
-  // and square) beside what they may save.
-  void bound_by_squares() {
-    for (std::size_t level = Pyramid::n_levels; level-- > 0;) {
-      const std::size_t k = Pyramid::sides[level], m = templ_.height / k, n = templ_.width / k;
-      if (m < 2 || n < 2) continue;
-      if (48 * open_chunks() * m * n > std::min(cost_of_scores(), cost_of_transform())) return;
-      image_.build(level + 1, pulse_);
-      templ_.build(level + 1, pulse_);
-      for (std::size_t y = 0; y < rows_; ++y) bound_row(y, level, m, n);
-      slack_ = std::min(slack_, 1.0 - static_cast<double>(m + n + 16) * 0x1p-23);
-      score_best();
-    }
-  }
-
-  // Bounds of a row of positions where the last ones leave it open.
-  void bound_row(std::size_t y, std::size_t level, std::size_t m, std::size_t n) {
-    const std::size_t k = Pyramid::sides[level];
-    const float share =
-        static_cast<float>(1.0 / (std::sqrt(templ_.energy) * static_cast<double>(k * k)));
-    for (std::size_t x = 0; x < places_; x += chunk) {
-      const std::size_t at = y * lanes_ + x;
-      if (!is_open(y, x, chunk)) continue;
-      kernels().square_bounds(image_.level(level) + y * image_.stride + x, image_.stride,
-                              templ_.level(level), templ_.stride, k, m, n, image_.inverses() + at,
-                              share, &memory_.bounds[at]);
-      pulse_.after(m * n * 4);
-    }
-    no_place(y);
-    bounded(y);
+  bool is_transformed() const {
+    const Fourier& f = memory_.fourier;
+    return f.height * f.width <= most_transformed && cost_of_transform() < cost_of_scores();
   }
 
   // Bounds of all positions from the products of sums, less what these may be off by.
@@ -184,7 +145,6 @@ class Slide {
         static_cast<float>(0.5 / count), static_cast<float>(2.0 * (templ_.mean - image_.mean)),
         static_cast<float>(2.0 * error), static_cast<float>(1.0 / std::sqrt(templ_.energy))};
     for (std::size_t y = 0; y < rows_; y += 16) transform_back(y, against);
-    slack_ = std::min(slack_, 1.0 - 0x1p-18);
     score_best();
   }
 
@@ -222,7 +182,7 @@ class Slide {
       kernels().product_bounds(products + lane * lanes_, image_.energies() + at,
                                image_.patch_sums() + at, image_.inverses() + at, places_, against,
                                bounds(y + lane));
-      bounded(y + lane);
+      memory_.least[y + lane] = kernels().least_bound(bounds(y + lane), lanes_);
     }
     pulse_.after(16 * f.width);
   }
@@ -257,10 +217,10 @@ class Slide {
     pulse_.after(4 * templ_.height * width / 16);
   }
 
-  Pyramid& image_;
-  Pyramid& templ_;
+  PreparedImage& image_;
+  PreparedImage& templ_;
   std::size_t rows_, places_, lanes_;
-  double cut_, least_ = 1.0, slack_ = 1.0 - 0x1p-20;
+  double cut_, least_ = 1.0;
   Memory& memory_;
   Pulse& pulse_;
 };

@@ -3,7 +3,7 @@
 #include <cstddef>
 
 #include "../pairwise.hpp"
-#include "pyramid.hpp"
+#include "prepared_image.hpp"
 #include "slide.hpp"
 
 namespace clusterimg {
@@ -14,7 +14,7 @@ class SlidingScorer {
   static constexpr std::size_t cols = 1;
   struct State {
     Pulse pulse;
-    Pyramid rows[SlidingScorer::rows], col;
+    PreparedImage rows[SlidingScorer::rows], col;
     Slide::Memory memory;
   };
 
@@ -49,10 +49,10 @@ class SlidingScorer {
     const bool col_fits = fits(b_, j, a_, i);
     if (!col_fits && !fits(a_, i, b_, j)) return no_score;
     const bool keep = a_.height(i) * a_.width(i) <= largest_kept;
-    Pyramid &row = state.rows[keep ? i % rows : 0], &col = state.col;
+    PreparedImage &row = state.rows[keep ? i % rows : 0], &col = state.col;
     row.take(a_, i, state.pulse);
     col.take(b_, j, state.pulse);
-    Pyramid &image = col_fits ? row : col, &templ = col_fits ? col : row;
+    PreparedImage &image = col_fits ? row : col, &templ = col_fits ? col : row;
     return 1.0 - Slide(image, templ, limit, state.memory, state.pulse).least();
   }
 

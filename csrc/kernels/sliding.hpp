@@ -1,16 +1,4 @@
-// A template in an image: lower bounds of its error at many positions, exact sums at a few.
-//
-// Bound. Cut the template and the patch under it into the same disjoint squares of k x k pixels;
-// what no square covers is left out. By Cauchy-Schwarz a square of pixel sums S and T has
-//   sum (p - t)^2 >= (S - T)^2 / k^2,
-// so that   distance >= sum over squares of (S - T)^2 / k^2   and   error >= that / norm.
-// The sums of all squares of an image are taken once; a bound costs 1 / k^2 of a distance.
-//
-// Rounding. The sums are integers of at most 16^2 * 255 < 2^24, exact in float32, and so are their
-// differences. Each term, each partial sum and each of the few steps after them is rounded by one
-// part in 2^24 at most, and no term is negative, so a bound of m x n squares is too large by less
-// than (m + n + 16) parts in 2^23 (slack_of in joins/sliding.hpp), for sums along a row are added
-// up apart.
+// A template in an image: sums of the patches under it, exact dot products with a few of them.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -20,26 +8,6 @@ namespace clusterimg::CLUSTERIMG_ISA {
 // Greys as int16, for the multiply-add of pairs.
 static void widen_greys(const std::uint8_t* greys, std::size_t n, std::int16_t* out) {
   for (std::size_t x = 0; x < n; ++x) out[x] = greys[x];
-}
-
-// Sums of 4 x 4 pixels at n - 3 places side by side.
-//   rows (4, n)    `stride` apart
-//   column (n)     scratch
-//   out            (n - 3)
-static void quad_sums(const std::int16_t* rows, std::size_t stride, std::size_t n,
-                      std::int16_t* column, float* out) {
-  for (std::size_t x = 0; x < n; ++x)
-    column[x] = static_cast<std::int16_t>(rows[x] + rows[x + stride] + rows[x + 2 * stride] +
-                                          rows[x + 3 * stride]);
-  for (std::size_t x = 0; x + 3 < n; ++x)
-    out[x] = static_cast<float>(column[x] + column[x + 1] + column[x + 2] + column[x + 3]);
-}
-
-// Sums of squares of side 2 k out of those of side k, at n places side by side.
-//   above, below (n + k)    the row of the places and the one k under it
-static void double_sums(const float* above, const float* below, std::size_t k, std::size_t n,
-                        float* out) {
-  for (std::size_t x = 0; x < n; ++x) out[x] = above[x] + above[x + k] + below[x] + below[x + k];
 }
 
 // The sums of the greys, and of their squares, above and left of each corner of a row of pixels.
@@ -109,37 +77,6 @@ static float least_bound(const float* bounds, std::size_t n) {
     lowest = other < lowest ? other : lowest;
   }
   return lowest[0];
-}
-
-// Bounds of the error at 2 float_lanes positions side by side.
-//   image    sums of squares of side k under the first position, rows `stride` apart
-//   templ    those of the template, rows `templ_stride` apart, of which every k-th counts
-//   m, n     squares of the template downwards and along
-//   inverse  one by the root of the energy of each patch
-//   share    one by that of the template and by k^2
-static void square_bounds(const float* image, std::size_t stride, const float* templ,
-                          std::size_t templ_stride, std::size_t k, std::size_t m, std::size_t n,
-                          const float* inverse, float share, float* out) {
-  Floats total[2] = {};
-  for (std::size_t v = 0; v < m; ++v) {
-    const float* under = image + v * k * stride;
-    const float* over = templ + v * k * templ_stride;
-    Floats row[2] = {};
-    for (std::size_t u = 0; u < n * k; u += k)
-      for (std::size_t half = 0; half < 2; ++half) {
-        Floats s;
-        __builtin_memcpy(&s, under + u + half * float_lanes, sizeof s);
-        s -= over[u];
-        row[half] += s * s;
-      }
-    for (std::size_t half = 0; half < 2; ++half) total[half] += row[half];
-  }
-  for (std::size_t half = 0; half < 2; ++half) {
-    Floats norm;
-    __builtin_memcpy(&norm, inverse + half * float_lanes, sizeof norm);
-    total[half] *= share * norm;
-    __builtin_memcpy(out + half * float_lanes, &total[half], sizeof norm);
-  }
 }
 
 // The exact dot products of a template with the patches at four positions side by side.

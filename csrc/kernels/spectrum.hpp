@@ -1,5 +1,5 @@
 // Fourier transforms of many columns side by side, for the products of a template with all patches
-// of an image at once. Float32: they only propose positions, and joins/sliding.hpp says how far off
+// of an image at once. Float32: they only propose positions, and joins/slide.hpp says how far off
 // they may be.
 //
 // A column of n complex numbers has `columns` neighbours in the lanes of a register: number k of

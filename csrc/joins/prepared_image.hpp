@@ -1,5 +1,5 @@
-// An image with all that template matching at any position needs of it: its sums by corners, its
-// sums over squares, its spectrum. In memory that is used again for the next image.
+// An image with all that template matching at any position needs of it: sums of its patches, its
+// spectrum. In memory that is used again for the next image.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -71,15 +71,12 @@ struct Fourier {
   }
 };
 
-class Pyramid {
+class PreparedImage {
  public:
-  static constexpr std::size_t n_levels = 3;
-  static constexpr std::size_t sides[n_levels] = {4, 8, 16};  // of the squares of each level
   std::size_t height = 0, width = 0, stride = 0;
   double energy = 0, sum = 0, mean = 0;
 
   const std::int16_t* greys() const { return greys_.data(); }
-  const float* level(std::size_t at) const { return levels_[at].data(); }
   const float* spectrum() const { return spectrum_.data(); }
   // Corners, once patches have been asked for.
   const double* squares(std::size_t y) const { return squares_.data() + y * (width + 1); }
@@ -100,7 +97,7 @@ class Pyramid {
     height = images.height(k);
     width = images.width(k);
     stride = (width + 63) / 16 * 16;
-    built_ = fourier_height_ = fourier_width_ = patch_height_ = patch_width_ = 0;
+    fourier_height_ = fourier_width_ = patch_height_ = patch_width_ = 0;
     has_corners_ = false;
     sum = energy = 0;
     at_least(greys_, height * stride);
@@ -125,18 +122,6 @@ class Pyramid {
                            &energies_[at], &patch_sums_[at], &inverses_[at]);
       std::fill_n(&inverses_[at + n], lanes - n, 0.0f);
       pulse.after(8 * n);
-    }
-  }
-
-  // Adds the sums of the first n levels; no side of a square may be longer than the image's.
-  void build(std::size_t n, Pulse& pulse) {
-    for (; built_ < n; ++built_) {
-      const std::size_t side = sides[built_];
-      at_least(levels_[built_], (height - side + 1) * stride);
-      for (std::size_t y = 0; y + side <= height; ++y) {
-        sum_row(y);
-        pulse.after(width);
-      }
     }
   }
 
@@ -185,17 +170,6 @@ class Pyramid {
     }
   }
 
-  void sum_row(std::size_t y) {
-    float* out = &levels_[built_][y * stride];
-    if (built_ == 0) {
-      kernels().quad_sums(&greys_[y * stride], stride, width, at_least(column_, width), out);
-    } else {
-      const std::size_t half = sides[built_ - 1];
-      const float* above = &levels_[built_ - 1][y * stride];
-      kernels().double_sums(above, above + half * stride, half, width - 2 * half + 1, out);
-    }
-  }
-
   // The spectra of 16 rows, into the columns of all groups.
   void transform_rows(Fourier& fourier, std::size_t y, Pulse& pulse) {
     float *a = fourier.a.data(), *b = fourier.b.data();
@@ -209,12 +183,12 @@ class Pyramid {
   }
 
   const std::uint8_t* source_ = nullptr;
-  std::size_t built_ = 0, fourier_height_ = 0, fourier_width_ = 0;
+  std::size_t fourier_height_ = 0, fourier_width_ = 0;
   std::size_t patch_height_ = 0, patch_width_ = 0;
   bool has_corners_ = false;
-  std::vector<std::int16_t> greys_, column_;
+  std::vector<std::int16_t> greys_;
   std::vector<double> sums_, squares_;
-  std::vector<float> levels_[n_levels], spectrum_, energies_, patch_sums_, inverses_;
+  std::vector<float> spectrum_, energies_, patch_sums_, inverses_;
 };
 
 }  // namespace clusterimg
