@@ -102,6 +102,7 @@ class SsimScorer {
     }
     if (!state.rows_laid) lay_rows(state, r);
     pack(state, b_, c);
+    while (r.size() > 0 && !emit.wants(r.end - 1, c.end - 1)) --r.end;
     for (std::size_t i = r.begin; i < r.end; i += 2) {
       score_rows(state, i - r.begin, std::min<std::size_t>(i + 1, r.end - 1) - r.begin);
       for (std::size_t k = i; k < std::min(i + 2, r.end); ++k)
