@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -302,6 +303,28 @@ Join<SlidingScorer> sliding_join(const ImageTuple& a, const ImageTuple& b, Asked
   return {{images, others, asked.threshold}, images.n, others.n};
 }
 
+// What the errors of a template at all positions in an image are not below, for tests of it.
+py::array_t<float> sliding_bounds(const Array<std::uint8_t>& image,
+                                  const Array<std::uint8_t>& templ) {
+  require(image.ndim() == 2 && templ.ndim() == 2 && templ.size() > 0 &&
+              templ.shape(0) <= image.shape(0) && templ.shape(1) <= image.shape(1),
+          "templ must fit inside image, got " + shape_of(templ) + " and " + shape_of(image));
+  const std::int64_t offsets[] = {0, image.size()}, templ_offsets[] = {0, templ.size()};
+  const auto shape = [](const auto& a) {
+    return std::array<std::int32_t, 2>{static_cast<std::int32_t>(a.shape(0)),
+                                       static_cast<std::int32_t>(a.shape(1))};
+  };
+  const std::array<std::int32_t, 2> sides = shape(image), templ_sides = shape(templ);
+  const SlidingScorer scorer({image.data(), offsets, sides.data(), 1},
+                             {templ.data(), templ_offsets, templ_sides.data(), 1}, no_score);
+  Monitor monitor([](std::uint64_t) {});
+  SlidingScorer::State state = scorer.make_state(monitor);
+  py::array_t<float> out(
+      {image.shape(0) - templ.shape(0) + 1, image.shape(1) - templ.shape(1) + 1});
+  scorer.lower_bounds(state, 0, 0, out.mutable_data());
+  return out;
+}
+
 // Descriptors of all images as 64-bit words (total, 4), and their offsets (n + 1).
 using DescriptorTuple = std::tuple<Array<std::uint64_t>, Array<std::int64_t>>;
 
@@ -427,6 +450,8 @@ PYBIND11_MODULE(_core, m) {
   m.def("ssim_losses", &ssim_losses, py::arg("images").noconvert());
   def_kernel<Array<std::uint8_t>>(m, "template", "images", template_join);
   def_kernel<ImageTuple>(m, "sliding", "images", sliding_join);
+  m.def("sliding_bounds", &sliding_bounds, py::arg("image").noconvert(),
+        py::arg("templ").noconvert());
   def_kernel<DescriptorTuple, std::string, std::uint32_t>(
       m, "descriptor", "descriptors", descriptor_join, py::arg("rule"), py::arg("max_distance"));
   m.def("components", &connected_components, py::arg("edges").noconvert(), py::arg("n_images"));

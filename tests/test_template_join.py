@@ -240,6 +240,40 @@ def test_sliding_bounds_drop_no_position(data: st.DataObject) -> None:
         assert edges["score"].tolist() == kept
 
 
+def all_errors(image: np.ndarray, templ: np.ndarray) -> np.ndarray:
+    """Return the errors of all positions, unclamped; infinite where the norm is 0."""
+    windows = np.lib.stride_tricks.sliding_window_view(image.astype(np.int64), templ.shape)
+    t = templ.astype(np.int64)
+    dots = np.einsum("yxuv,uv->yx", windows, t)
+    energies = (windows**2).sum(axis=(2, 3))
+    norms = np.sqrt(float((t * t).sum()) * energies)
+    distances = ((t * t).sum() + energies - 2 * dots).astype(float)
+    return np.divide(distances, norms, out=np.full(norms.shape, np.inf), where=norms > 0)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (70, 90), (128, 40)], ids=str)
+@pytest.mark.parametrize("kind", ["noise", "bright", "checks", "halves", "speck"])
+def test_bounds_from_transforms_are_below_all_errors_but_not_by_much(
+    isa: str, kind: str, size: tuple[int, int]
+) -> None:
+    """The margin is of the worst that a transform may round, a hundred times what is seen here."""
+    rng = np.random.default_rng(size)
+    y, x = np.mgrid[: size[0], : size[1]]
+    image = {
+        "noise": rng.integers(0, 256, size),
+        "bright": rng.integers(250, 256, size),
+        "checks": 255 * ((y + x) % 2),
+        "halves": np.where(x < size[1] // 2, 3, 252),
+        "speck": 255 * (y * x == 77),
+    }[kind].astype(np.uint8)
+    templ = np.clip(image[2 : size[0] // 2, 1 : size[1] // 2].astype(int) + 1, 1, 255).astype(np.uint8)
+    errors = all_errors(image, templ)
+    bounds = _core.sliding_bounds(image, templ).astype(float)
+    known = np.isfinite(errors)
+    assert (bounds[known] * (1 - 2**-18) <= errors[known]).all()
+    assert (errors[known] - bounds[known] < 1e-2 * (1 + errors[known])).all()
+
+
 def test_positions_that_all_tie_are_all_right(isa: str) -> None:
     """A flat image, stripes and a black one: every bound is the same, and black on black is no error."""
     stripes = np.tile(np.array([0, 255], np.uint8), (60, 30))

@@ -65,10 +65,22 @@ class Slide {
     memory_.fourier.fit(image_.height, image_.width);
     image_.cut(templ_.height, templ_.width, lanes_, pulse_);
     nothing_known();
-    if (is_transformed()) bound_by_products();
+    if (is_transformed()) {
+      bound_by_products();
+      score_best();
+    }
     for (std::size_t y = 0; y < rows_; ++y)
       if (is_open(memory_.least[y])) score_row(y);
     return least_;
+  }
+
+  // What no error is below, (rows, places) positions, by a transform: for tests of the bounds.
+  void lower_bounds(float* out) {
+    memory_.fourier.fit(image_.height, image_.width);
+    image_.cut(templ_.height, templ_.width, lanes_, pulse_);
+    nothing_known();
+    bound_by_products();
+    for (std::size_t y = 0; y < rows_; ++y) std::copy_n(bounds(y), places_, out + y * places_);
   }
 
  private:
@@ -145,7 +157,6 @@ class Slide {
         static_cast<float>(0.5 / count), static_cast<float>(2.0 * (templ_.mean - image_.mean)),
         static_cast<float>(2.0 * error), static_cast<float>(1.0 / std::sqrt(templ_.energy))};
     for (std::size_t y = 0; y < rows_; y += 16) transform_back(y, against);
-    score_best();
   }
 
   // The columns of the products of two spectra, transformed; returns the sum of their squares.

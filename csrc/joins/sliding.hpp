@@ -37,6 +37,13 @@ class SlidingScorer {
 
   double score(State& state, std::size_t i, std::size_t j) const { return best(state, i, j, 2.0); }
 
+  // Slide::lower_bounds of template j in image i.
+  void lower_bounds(State& state, std::size_t i, std::size_t j, float* out) const {
+    state.rows[0].take(a_, i, state.pulse);
+    state.col.take(b_, j, state.pulse);
+    Slide(state.rows[0], state.col, 2.0, state.memory, state.pulse).lower_bounds(out);
+  }
+
  private:
   static constexpr std::size_t largest_kept = std::size_t{1} << 18;  // pixels of an image
 

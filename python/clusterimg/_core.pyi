@@ -150,6 +150,7 @@ def sliding_scores(
     n_threads: int = 0,
     progress: _Progress = None,
 ) -> _Scores: ...
+def sliding_bounds(image: NDArray[np.uint8], templ: NDArray[np.uint8]) -> NDArray[np.float32]: ...
 def descriptor_edges(
     descriptors: _Descriptors,
     others: _Descriptors | None = None,
