@@ -162,7 +162,10 @@ static void ssim_tile(const std::int32_t* const* row_pixel, const std::int32_t* 
     const bool whole = y + 1 >= ssim_window;
     Ints product[2] = {all_lanes(ssim_k1 + ssim_k2), all_lanes(ssim_k1 + ssim_k2)};
     for (std::size_t x = 0; x < (whole ? ssim_window - 1 : width); ++x)
-      for (std::size_t r = 0; r < 2; ++r) product[r] += ssim_enter(at, r, x, columns);
+      for (std::size_t r = 0; r < 2; ++r) {
+        const Ints entered = ssim_enter(at, r, x, columns);
+        if (whole) product[r] += entered;  // a whole row of columns would not fit an int32
+      }
     for (std::size_t x = 0; whole && x < across; x += step) {
       Floats score[2] = {};
       ssim_windows(at, x, x + step < across ? x + step : across, columns, leaving, product, score);
