@@ -43,6 +43,9 @@ using Codes = std::int16_t __attribute__((vector_size(8 * signature_lanes)));
 using StoredCodes [[gnu::may_alias]] =
     std::int16_t __attribute__((vector_size(8 * signature_lanes), aligned(2)));
 
+using StoredCounts [[gnu::may_alias]] =
+    std::uint16_t __attribute__((vector_size(8 * signature_lanes), aligned(2)));
+
 // Adds the counts of two rows against 4 registers of columns.
 static inline void count_codes(const std::int16_t* x, const std::int16_t* y,
                                const std::int16_t* columns, std::size_t n_slots,
@@ -56,10 +59,12 @@ static inline void count_codes(const std::int16_t* x, const std::int16_t* y,
     x0 += c0 == of_x, x1 += c1 == of_x, x2 += c2 == of_x, x3 += c3 == of_x;
     y0 += c0 == of_y, y1 += c1 == of_y, y2 += c2 == of_y, y3 += c3 == of_y;
   }
-  auto* of_x = reinterpret_cast<StoredCodes*>(out_x);
-  auto* of_y = reinterpret_cast<StoredCodes*>(out_y);
-  of_x[0] -= x0, of_x[1] -= x1, of_x[2] -= x2, of_x[3] -= x3;
-  of_y[0] -= y0, of_y[1] -= y1, of_y[2] -= y2, of_y[3] -= y3;
+  auto* of_x = reinterpret_cast<StoredCounts*>(out_x);
+  auto* of_y = reinterpret_cast<StoredCounts*>(out_y);
+  of_x[0] -= StoredCounts(x0), of_x[1] -= StoredCounts(x1);
+  of_x[2] -= StoredCounts(x2), of_x[3] -= StoredCounts(x3);
+  of_y[0] -= StoredCounts(y0), of_y[1] -= StoredCounts(y1);
+  of_y[2] -= StoredCounts(y2), of_y[3] -= StoredCounts(y3);
 }
 
 // Counts of rows first .. first + n_a of `a` against one block of b: out (n_a + 1,
