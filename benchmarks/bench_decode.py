@@ -12,9 +12,7 @@ stages:          where the time of an image goes.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -185,23 +183,6 @@ PARTS: dict[str, Callable[[Path], Iterator[str]]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART")
-    parser.add_argument("--write", action="store_true", help="put the tables into benchmarks/README.md")
-    arguments = parser.parse_args()
-    if "CLUSTERIMG_DATA" not in os.environ:
-        parser.error("CLUSTERIMG_DATA must name the folder of the data sets")
-    cv2.setNumThreads(1)
-    for part in arguments.parts or PARTS:
-        lines = []
-        print(f"### {part}", flush=True)
-        for line in PARTS[part](Path(os.environ["CLUSTERIMG_DATA"]).resolve()):
-            print(line, flush=True)
-            lines.append(line)
-        if arguments.write:
-            readme.replace(part, lines)
-
-
 if __name__ == "__main__":
-    main()
+    cv2.setNumThreads(1)
+    readme.run_parts(__doc__, PARTS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,10 @@ class Case:
     items: Callable[[int], Any]
     sizes: tuple[int, ...]
     rates: dict[str, float]
+
+    def edges(self, engine: backends.Engine, items: Any) -> np.ndarray:
+        options = {"rule": "ratio", "max_distance": 40} if self.kernel == "descriptor" else {}
+        return engine.edges(self.kernel, items, threshold=self.threshold, **options)
 
 
 CASES = (
@@ -88,20 +92,13 @@ def runs() -> Iterator[Any]:
 
 @lru_cache(maxsize=1)
 def expected(case: Case, n_images: int) -> np.ndarray:
-    options = {"rule": "ratio", "max_distance": 40} if case.kernel == "descriptor" else {}
-    engine = backends.select("cpp", n_threads=1)
-    return engine.edges(case.kernel, case.items(n_images), threshold=case.threshold, **options)
+    return case.edges(backends.select("cpp", n_threads=1), case.items(n_images))
 
 
 @pytest.mark.parametrize(("case", "n_images", "backend", "n_threads"), list(runs()))
 def test_join(benchmark: Any, case: Case, n_images: int, backend: str, n_threads: int) -> None:
-    options = {"rule": "ratio", "max_distance": 40} if case.kernel == "descriptor" else {}
     engine = backends.select(backend, n_threads=n_threads)
-    items = case.items(n_images)
-
-    def join() -> np.ndarray:
-        return engine.edges(case.kernel, items, threshold=case.threshold, **options)
-
+    join = partial(case.edges, engine, case.items(n_images))
     start = time.perf_counter()
     np.testing.assert_array_equal(join(), expected(case, n_images))
     first_call = time.perf_counter() - start

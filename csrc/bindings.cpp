@@ -69,16 +69,26 @@ void run_released(const py::object& progress, const Work& work) {
   work(monitor);
 }
 
-template <class AJoin>
-py::array_t<Edge> edges_of(const AJoin& join, bool triangle, int n_threads,
+// The edges that `score(plane, sink, monitor)` puts into its sink.
+template <class AJoin, class Score>
+py::array_t<Edge> edges_by(const Score& score, const AJoin& join, bool triangle,
                            const py::object& progress) {
   Edges edges;
   run_released(progress, [&](Monitor& monitor) {
     EdgeSink sink(join.n_rows, AJoin::Scorer::rows);
-    score_above(join, {join.n_rows, join.n_cols, triangle}, sink, n_threads, monitor);
+    score({join.n_rows, join.n_cols, triangle}, sink, monitor);
     edges = sink.take(monitor);
   });
   return to_array(std::move(edges));
+}
+
+template <class AJoin>
+py::array_t<Edge> edges_of(const AJoin& join, bool triangle, int n_threads,
+                           const py::object& progress) {
+  const auto score = [&](const Plane& plane, EdgeSink& sink, Monitor& monitor) {
+    score_above(join, plane, sink, n_threads, monitor);
+  };
+  return edges_by(score, join, triangle, progress);
 }
 
 // The components of the pairs of one set, without a list of the pairs.
@@ -203,18 +213,16 @@ py::array_t<Edge> hamming_edges_as(const Array<std::uint64_t>& a,
   require(look != "index" || (depth >= 1 && depth <= 4),
           "depth must be 1 to 4, got " + std::to_string(depth));
   const HammingJoin join = hamming_join(a, b ? *b : a, Asked{true, threshold});
+  if (!join.scorer.any()) return to_array(Edges());
   require(look != "index" || HammingIndex::serves(join.scorer.radius(), join.n_words),
           "threshold must leave a radius of 28 bits a word at most");
   const HammingPlan plan{look == "index" ? depth : 0, look == "folded"   ? Look::folded
                                                       : look == "capped" ? Look::capped
                                                                          : Look::counted};
-  Edges edges;
-  run_released(progress, [&](Monitor& monitor) {
-    EdgeSink sink(join.n_rows, HammingScorer::rows);
-    score_by(plan, join, {join.n_rows, join.n_cols, !b}, sink, n_threads, monitor);
-    edges = sink.take(monitor);
-  });
-  return to_array(std::move(edges));
+  const auto score = [&](const Plane& plane, EdgeSink& sink, Monitor& monitor) {
+    score_by(plan, join, plane, sink, n_threads, monitor);
+  };
+  return edges_by(score, join, !b, progress);
 }
 
 std::string hamming_plan(const Array<std::uint64_t>& a,

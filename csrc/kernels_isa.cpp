@@ -2,6 +2,7 @@
 // CLUSTERIMG_ISA as the namespace and CLUSTERIMG_ISA_NAME as the name that `info` prints.
 #include "kernels.hpp"
 
+#include "kernels/adder.hpp"
 #include "kernels/area.hpp"
 #include "kernels/descriptor.hpp"
 #include "kernels/descriptor_bits.hpp"

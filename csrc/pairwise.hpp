@@ -53,6 +53,21 @@ class Scratch {
   std::unique_ptr<T[]> values_;
 };
 
+// Scratch that begins at a line of the cache, so that no register's worth lies in two.
+template <class T>
+class AlignedScratch {
+ public:
+  explicit AlignedScratch(std::size_t n) : values_(n + line / sizeof(T)) {}
+  T* data() {
+    const auto address = reinterpret_cast<std::uintptr_t>(values_.data());
+    return values_.data() + (line - address % line) % line / sizeof(T);
+  }
+
+ private:
+  static constexpr std::size_t line = 64;
+  Scratch<T> values_;
+};
+
 struct Plane {
   std::size_t n_rows;
   std::size_t n_cols;

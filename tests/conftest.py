@@ -68,6 +68,15 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     _core.use_isa(before)
 
 
+@pytest.fixture(params=_core.isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """One instruction set after another; the one in use is put back."""
+    before = _core.isa()
+    _core.use_isa(request.param)
+    yield request.param
+    _core.use_isa(before)
+
+
 @pytest.fixture(scope="session")
 def photo_files() -> list[Path]:
     """Photos that ship inside scikit-image."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 import pytest
@@ -17,14 +15,6 @@ from clusterimg.methods import create
 from pictures import picture
 
 SIDES = st.one_of(st.integers(1, 40), st.integers(1, 900))
-
-
-@pytest.fixture(params=_core.isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _core.isa()
-    _core.use_isa(request.param)
-    yield request.param
-    _core.use_isa(before)
 
 
 def shrunk_everywhere(image: np.ndarray, height: int, width: int) -> list[np.ndarray | None]:

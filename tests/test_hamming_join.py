@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,15 +13,6 @@ from clusterimg import _core
 Codes = NDArray[np.uint64]
 LOOKS = ("folded", "capped", "counted")
 ONE = np.uint64(1)
-
-
-@pytest.fixture(params=_core.isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """One instruction set after another; the one in use is put back."""
-    before = _core.isa()
-    _core.use_isa(request.param)
-    yield request.param
-    _core.use_isa(before)
 
 
 def threshold(radius: int, n_words: int = 1) -> float:
@@ -197,3 +186,9 @@ def test_wrong_looks() -> None:
     codes = np.zeros((3, 1), np.uint64)
     with pytest.raises(ValueError, match="look must be index, folded, capped or counted, got some"):
         _core.hamming_edges_as(codes, threshold=0.5, look="some")
+
+
+@pytest.mark.parametrize("look", ["index", "folded", "capped", "counted"])
+def test_no_way_finds_pairs_where_no_score_can_be_above_the_threshold(look: str) -> None:
+    codes = np.zeros((300, 1), np.uint64)
+    assert len(_core.hamming_edges_as(codes, threshold=1.0, look=look, depth=1)) == 0

@@ -17,13 +17,6 @@ Images = NDArray[np.uint8]
 SHARE, MARGIN = 1 / 256 + 1 / 16384, 0.002
 
 
-@pytest.fixture(params=_core.isas())
-def isa(request: pytest.FixtureRequest) -> object:
-    _core.use_isa(request.param)
-    yield request.param
-    _core.use_isa(_core.isas()[-1])
-
-
 def all_scores(images: Images, others: Images) -> NDArray[np.float64]:
     i, j = np.divmod(np.arange(len(images) * len(others), dtype=np.int32), np.int32(len(others)))
     return _core.ssim_scores(images, others, i=i, j=j, n_threads=1).reshape(len(images), len(others))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,14 +25,6 @@ SIZES = [
     (1, 1025),
     (33, 63),
 ]
-
-
-@pytest.fixture(params=_core.isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _core.isa()
-    _core.use_isa(request.param)
-    yield request.param
-    _core.use_isa(before)
 
 
 def extremes(n: int, height: int, width: int) -> np.ndarray:

@@ -15,19 +15,6 @@
 
 namespace clusterimg {
 
-// Scratch on a boundary of 64 bytes.
-class AlignedBytes {
- public:
-  explicit AlignedBytes(std::size_t n) : bytes_(n + 64) {}
-  std::uint8_t* data() {
-    const std::size_t at = reinterpret_cast<std::uintptr_t>(bytes_.data()) % 64;
-    return bytes_.data() + (64 - at) % 64;
-  }
-
- private:
-  Scratch<std::uint8_t> bytes_;
-};
-
 // How all pairs are looked at; kernels/hamming_sliced.hpp has the bounds.
 enum class Look { folded, capped, counted };
 
@@ -51,7 +38,7 @@ class HammingScorer {
   static constexpr std::size_t counted_rows = 8;
   struct State {
     Pulse pulse;
-    AlignedBytes tables, scratch;
+    AlignedScratch<std::uint8_t> tables, scratch;
     Scratch<HammingHit> hits;
   };
 
@@ -73,8 +60,9 @@ class HammingScorer {
   State make_state(Monitor& monitor) const {
     const bool sliced = look_ != Look::counted;
     return {Pulse(monitor),
-            AlignedBytes(sliced ? hamming_tables_bytes(n_words_, look_ == Look::capped) : 0),
-            AlignedBytes(sliced ? hamming_scratch_bytes : 0),
+            AlignedScratch<std::uint8_t>(
+                sliced ? hamming_tables_bytes(n_words_, look_ == Look::capped) : 0),
+            AlignedScratch<std::uint8_t>(sliced ? hamming_scratch_bytes : 0),
             Scratch<HammingHit>(sliced ? hamming_most_hits : counted_rows * cols + 1)};
   }
 

@@ -306,7 +306,7 @@ class HammingIndex {
     Pulse pulse_;
     std::array<std::size_t, 64> chosen_{};
     std::vector<Level> levels_;
-    AlignedBytes tables_, scratch_;
+    AlignedScratch<std::uint8_t> tables_, scratch_;
     Scratch<HammingHit> hits_;
     Edges found_;
   };

@@ -66,11 +66,8 @@ class NearSignatures {
       : sets_(scorer.sets()),
         least_(least_count_above(scorer.threshold(), static_cast<std::uint32_t>(sets_.n_slots))),
         n_blocks_((sets_.n_b + cols - 1) / cols),
-        planes_(n_blocks_ * block_words() + alignment) {
-    auto* begin = planes_.data();
-    while (reinterpret_cast<std::uintptr_t>(begin) % (alignment * sizeof *begin) != 0) ++begin;
-    first_plane_ = begin;
-  }
+        planes_(n_blocks_ * block_words()),
+        first_plane_(planes_.data()) {}
 
   void prepare(int n_threads, Monitor& monitor) {
     for_each_unit(
@@ -110,8 +107,6 @@ class NearSignatures {
   }
 
  private:
-  static constexpr std::size_t alignment = 8;  // words: planes do not cross a cache line
-
   std::size_t block_words() const { return signature_padded(sets_.n_slots) * 32; }
   std::uint64_t* planes(std::size_t block) const { return first_plane_ + block * block_words(); }
 
@@ -125,8 +120,8 @@ class NearSignatures {
   Signatures sets_;
   std::uint32_t least_;
   std::size_t n_blocks_;
-  Scratch<std::uint64_t> planes_;
-  std::uint64_t* first_plane_ = nullptr;
+  AlignedScratch<std::uint64_t> planes_;
+  std::uint64_t* first_plane_;
 };
 
 }  // namespace clusterimg

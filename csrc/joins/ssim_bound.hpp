@@ -14,20 +14,6 @@
 
 namespace clusterimg {
 
-// Scratch whose vectors of eight never straddle a cache line.
-template <class T>
-class AlignedScratch {
- public:
-  explicit AlignedScratch(std::size_t n) : values_(n + 64 / sizeof(T)) {}
-  T* data() {
-    const auto address = reinterpret_cast<std::uintptr_t>(values_.data());
-    return values_.data() + (64 - address % 64) % 64 / sizeof(T);
-  }
-
- private:
-  Scratch<T> values_;
-};
-
 // How windows fall into groups: x windows across into groups x * across / width of them.
 struct SsimGroups {
   std::size_t height, width, side;

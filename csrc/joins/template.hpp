@@ -18,13 +18,11 @@ class TemplateScorer {
   static constexpr std::size_t cols = 64;
   // Pieces of at most n images for the tile of dot products, with the sums that go with them.
   struct Spread {
-    Scratch<std::int16_t> memory;
-    std::int16_t* greys;  // (n_pieces, n, stride), at a line of the cache: no load meets two
+    AlignedScratch<std::int16_t> memory;
+    std::int16_t* greys;  // (n_pieces, n, stride)
     std::vector<double> energy, pairs;
     Spread(std::size_t n_pieces, std::size_t n)
-        : memory(n_pieces * n * stride + 32), greys(memory.data()), energy(n), pairs(n) {
-      while (reinterpret_cast<std::uintptr_t>(greys) % 64 != 0) ++greys;
-    }
+        : memory(n_pieces * n * stride), greys(memory.data()), energy(n), pairs(n) {}
   };
   struct State {
     Pulse pulse;

@@ -31,13 +31,6 @@ namespace clusterimg::CLUSTERIMG_ISA {
 
 using Bits = std::uint64_t __attribute__((vector_size(sizeof(Bytes))));
 
-// y is used once, so that it may stay in memory; z is the running count, which the sum waits for.
-static inline Bits full_add(Bits x, Bits y, Bits z, Bits& carry) {
-  const Bits differ = x ^ y;
-  carry = x ^ (differ & (x ^ z));
-  return differ ^ z;
-}
-
 // Adds 8 n planes to counts that stay below 2^n_bits, or are modulo 256.
 template <std::size_t n_bits>
 static inline void add_planes(const std::uint16_t* list, std::size_t n, const std::uint8_t* planes,

@@ -137,13 +137,6 @@ static void signature_planes(const std::uint32_t* b, std::size_t n_b, std::size_
 using DigestLanes =
     std::uint64_t __attribute__((vector_size(8 * signature_lanes)));  // a bit a pair
 
-// y is used once, so that it may stay in memory; z is the running count, which the sum waits for.
-static inline DigestLanes sum_of(DigestLanes x, DigestLanes y, DigestLanes z, DigestLanes& carry) {
-  const DigestLanes differ = x ^ y;
-  carry = x ^ (differ & (x ^ z));
-  return differ ^ z;
-}
-
 // Adds 16 planes to the low four bits of the counts; what is carried out weighs 16.
 static inline DigestLanes add_16(const std::uint8_t* pick, const std::uint64_t* planes,
                                  DigestLanes* low) {
@@ -154,13 +147,13 @@ static inline DigestLanes add_16(const std::uint8_t* pick, const std::uint64_t* 
   for (std::size_t e = 0; e < 2; ++e) {
     for (std::size_t f = 0; f < 2; ++f) {
       const std::size_t s = e * 8 + f * 4;
-      low[0] = sum_of(low[0], plane(s), plane(s + 1), twos[0]);
-      low[0] = sum_of(low[0], plane(s + 2), plane(s + 3), twos[1]);
-      low[1] = sum_of(twos[0], twos[1], low[1], fours[f]);
+      low[0] = full_add(low[0], plane(s), plane(s + 1), twos[0]);
+      low[0] = full_add(low[0], plane(s + 2), plane(s + 3), twos[1]);
+      low[1] = full_add(twos[0], twos[1], low[1], fours[f]);
     }
-    low[2] = sum_of(fours[0], fours[1], low[2], eights[e]);
+    low[2] = full_add(fours[0], fours[1], low[2], eights[e]);
   }
-  low[3] = sum_of(eights[0], eights[1], low[3], carry);
+  low[3] = full_add(eights[0], eights[1], low[3], carry);
   return carry;
 }
 

@@ -68,12 +68,17 @@ class Engine:
         )
         return edges
 
+    def tells_plan(self, kernel: str) -> bool:
+        """Return whether there are several ways to find the pairs, of which `plan` tells the one taken."""
+        return hasattr(self.backend, f"{kernel}_plan")
+
     def plan(
         self, kernel: str, values: Values, others: Values | None = None, *, threshold: float
     ) -> str | None:
         """Return how `edges` finds the pairs; None where there is but one way."""
-        function = getattr(self.backend, f"{kernel}_plan", None)
-        plan: str | None = function and function(values, others, threshold=threshold)
+        if not self.tells_plan(kernel):
+            return None
+        plan: str = getattr(self.backend, f"{kernel}_plan")(values, others, threshold=threshold)
         return plan
 
     def matrix(

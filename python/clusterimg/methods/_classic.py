@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .._distinct import first_equal
 from .._types import EDGE_DTYPE, Features, Ragged
 from ..errors import UsageError
 
@@ -85,15 +86,13 @@ class Classic(Method):
 
     def labels(self, features: Features, engine: Engine) -> NDArray[np.int32]:
         """Return the labels alone, in memory that does not grow with the number of similar pairs."""
-        first = features.first_copies()
-        unique = np.flatnonzero((first == np.arange(len(features))) & ~features.featureless)
+        first, unique = self._unique(features)
         found = engine.clusters(
             self.kernel, features.take_values(unique), threshold=self.threshold, **self.kernel_options
         )
         members = np.flatnonzero(found >= 0)
-        _, lowest = np.unique(found[members], return_index=True)
         to_lowest = np.empty(len(members), EDGE_DTYPE)
-        to_lowest["i"], to_lowest["j"] = unique[members[lowest[found[members]]]], unique[members]
+        to_lowest["i"], to_lowest["j"] = unique[members[first_equal(found[members])]], unique[members]
         copies = np.flatnonzero(first != np.arange(len(features)))
         return engine.components(self._with_copies(to_lowest, first[copies], copies), len(features))
 
@@ -113,6 +112,8 @@ class Classic(Method):
 
     def plan(self, features: Features, engine: Engine) -> str | None:
         """Return in words how the engine finds the similar pairs; None where there is but one way."""
+        if not engine.tells_plan(self.kernel):
+            return None
         values = features.take_values(self._unique(features)[1])
         return engine.plan(self.kernel, values, threshold=self.threshold)
 
