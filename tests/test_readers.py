@@ -10,6 +10,7 @@ import io
 import json
 import os
 import string
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,24 @@ def test_the_largest_pair_comes_back(tmp_path: Path) -> None:
     got = read_similarities(tmp_path / similarities_name("x"))
     assert got.edges.tobytes() == edges.tobytes()
     assert got.key == ""
+
+
+def test_arrow_reads_no_stream_of_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads in a thread of its own, and may let go of the stream there while Python ends: an abort."""
+    folder = tmp_path / os.fsdecode(b"\xff \xc3\xa9")
+    folder.mkdir()
+    edges = np.array([(0, 1, 0.5)], EDGE_DTYPE)
+    write_similarities(folder, "x", edges, Endless())
+    readers: list[threading.Thread] = []
+
+    class Stream(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+            readers.append(threading.current_thread())
+            return super().read(size)  # type: ignore[return-value]
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: Stream(path, mode))
+    assert read_similarities(folder / similarities_name("x")).edges.tolist() == edges.tolist()
+    assert set(readers) == {threading.main_thread()}
 
 
 class Endless(list[str]):

@@ -203,7 +203,7 @@ def read_similarities(path: Path) -> Similarities:
             if not _is_sealed(stream):
                 raise ResultError(f"{shown}: damaged, or not written by clusterimg")
             try:
-                return _parse(stream)
+                return _parse(path)
             except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError) as error:
                 what = str(error).partition("\n")[0]
                 raise ResultError(f"{shown}: not a table of similar pairs: {what}") from error
@@ -211,16 +211,19 @@ def read_similarities(path: Path) -> Similarities:
         raise read_error(path, error) from error
 
 
-def _parse(stream: BinaryIO) -> Similarities:
+def _parse(path: Path) -> Similarities:
     """Return what the Parquet file says; ValueError or an exception of Arrow if that makes no sense.
 
     The seal tells of damage, not of malice: nothing here trusts a count that the file states.
+    The file is one of Arrow's own, since Arrow reads in a thread of its pool: that thread may let go
+    of a Python stream while Python ends, and so abort the process (apache/arrow#50482).
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     names = list(EDGE_DTYPE.names or ())
     schema = _schema()
-    with pq.ParquetFile(stream) as table:
+    with pa.OSFile(os.fsencode(path)) as source, pq.ParquetFile(source) as table:
         came = table.schema_arrow
         if came.names != schema.names or any(came.field(k).type != schema.field(k).type for k in names):
             raise ValueError(f"expected the columns {', '.join(schema.names)} in their types")
