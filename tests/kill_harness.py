@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import clusterimg as ci
-from clusterimg import _files, _reader_child, _reader_process, batches
+from clusterimg import _files, _reader_child, _reader_process, _reading
 from clusterimg.backends import select
 from clusterimg.extraction import read_item
 from clusterimg.methods import create
@@ -250,7 +250,7 @@ def watched(watch: Watch, scenario: Scenario, world: World) -> None:
 
 
 def prepare_process(*, has_own_reader: bool, watch: Watch | None = None) -> None:
-    batches._CHUNK_IMAGES = 2
+    _reading._CHUNK_IMAGES = 2
     forking = {**vars(subprocess), "Popen": partial(ForkedReader, watch=watch)}
     _reader_process.subprocess = subprocess if has_own_reader else types.SimpleNamespace(**forking)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from .evaluation import evaluate
     from .joining import merge
+    from .picker import ThresholdCurve, threshold_curve
     from .pipeline import Result, run
     from .similarity import cluster, extract, similar_pairs, similarity_matrix
     from .undoing import Undone, undo
@@ -44,6 +45,7 @@ __all__ = [
     "Ragged",
     "Result",
     "ResultError",
+    "ThresholdCurve",
     "Undone",
     "UsageError",
     "__version__",
@@ -56,6 +58,7 @@ __all__ = [
     "run",
     "similar_pairs",
     "similarity_matrix",
+    "threshold_curve",
     "undo",
 ]
 
@@ -69,6 +72,7 @@ _HOMES = {
     "joining": ("merge",),
     "pipeline": ("Result", "run"),
     "similarity": ("cluster", "extract", "similar_pairs", "similarity_matrix"),
+    "picker": ("ThresholdCurve", "threshold_curve"),
     "undoing": ("Undone", "undo"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -203,7 +203,7 @@ def decided(
         labels=labels,
         representatives=representatives,
         scores=batches.scores_with(representatives),
-        skipped=(*skipped, *batches.skipped),
+        skipped=skipped,
         facts={
             "merge": job.merge if batches.count > 1 else "one batch: nothing to merge",
             "features": dict(about),

@@ -116,6 +116,12 @@ class Store:
             self._recent = (batch, self._gather(*self._batches[batch], {}))
         return self._recent[1]
 
+    def take(self, places: Sequence[Place], *, empty: Features) -> Features:
+        """Return the features at these places, of which no batch is made."""
+        chunks = np.array([place.chunk for place in places], np.int64)
+        rows = np.array([place.row for place in places], np.int64)
+        return self._gather(chunks, rows, {}) if len(places) else empty
+
     def _gather(
         self, chunks: NDArray[np.int64], rows: NDArray[np.int64], fresh: Mapping[int, Features]
     ) -> Features:

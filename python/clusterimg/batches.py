@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,21 +20,16 @@ from numpy.typing import NDArray
 
 from . import merging, results
 from ._distinct import distinct
-from ._reader import Reader
+from ._reading import ReadBatch
 from ._store import Place, Store
-from ._types import Features, Progress, Skip
+from ._types import Features, Progress
 from .backends import Engine
 from .clustering import number_by_appearance
-from .errors import ImageError, ResultError
-from .extraction import Item, features_of
+from .errors import ResultError
+from .extraction import features_of
 from .methods import Classic
 
 __all__ = ["Batches", "Clock", "digest_of"]
-
-_CHUNK_IMAGES = 4096
-_CHUNK_BYTES = 32 << 20
-_CHUNK_SECONDS = 20.0
-"""At most so much is lost of the features when a run is killed."""
 
 
 def digest_of(*parts: Any) -> str:
@@ -69,11 +64,10 @@ class Batches:
     """What is known of the images of a run, batch by batch; features are in memory one batch at a time.
 
     files : paths of the images that could be used; image k is `files[k]`
-    skipped : the others, with reasons
     featureless, near_flat : files in these states
     decoders : how many images each decoder read
     n_edges : similar pairs in all tables
-    reused : how many features, and pairs of how many batches, an earlier run left
+    n_reused : of how many batches an earlier run left the pairs
     tables : names of the tables written
     """
 
@@ -93,12 +87,11 @@ class Batches:
         self._labels: list[NDArray[np.int32]] = []
         self._stamps = [np.empty((0, 2), np.int64)]
         self.files: list[str] = []
-        self.skipped: list[Skip] = []
         self.featureless: list[str] = []
         self.near_flat: list[str] = []
         self.decoders: Counter[str] = Counter()
         self.n_edges = 0
-        self.reused = {"features": 0, "batches": 0}
+        self.n_reused = 0
         self.tables: list[str] = []
 
     @property
@@ -128,48 +121,15 @@ class Batches:
             return lambda done, total: None
         return lambda done, total: progress(stage, min(done, total), total)
 
-    # --- features ---
-
-    def cluster(
-        self, source: Path, files: Sequence[str], stamps: NDArray[np.int64], batch_size: int, reader: Reader
-    ) -> None:
-        """Extract the features and find the clusters of all batches, one after another."""
-        for start in range(0, len(files), batch_size):
-            batch = slice(start, start + batch_size)
-
-            def report(done: int, start: int = start) -> None:
-                self.reporter("features")(start + done, len(files))
-
-            with self._clock("features"):
-                chunks = self._read(source, files[batch], stamps[batch], reader, report)
-            self.add(*chunks)
-
-    def _read(
-        self,
-        source: Path,
-        files: Sequence[str],
-        stamps: NDArray[np.int64],
-        reader: Reader,
-        report: Callable[[int], None],
-    ) -> tuple[list[str], list[Place], dict[int, Features]]:
-        """Return the files that can be used, where their features are, and the chunks made for them."""
-        places = self._store.find(files, stamps)
-        unread = [k for k, place in enumerate(places) if place is None]
-        n_found = len(files) - len(unread)
-        self.reused["features"] += n_found
-        chunk = _Chunk(self._store, self._method, files, stamps, places)
-        try:
-            items = reader.read(source, [files[k] for k in unread])
-            for done, (k, item) in enumerate(zip(unread, items, strict=True), n_found + 1):
-                if isinstance(item, ImageError):
-                    self.skipped.append(Skip(files[k], str(item)))
-                else:
-                    chunk.add(k, item)
-                report(done)
-        finally:  # an interrupted run, too, keeps what it has
-            chunk.flush()
-        kept = [(file, place) for file, place in zip(files, places, strict=True) if place is not None]
-        return [file for file, _ in kept], [place for _, place in kept], chunk.made
+    def cluster(self, batches: Iterable[ReadBatch]) -> None:
+        """Find the clusters of all batches, one after another."""
+        waiting = iter(batches)
+        while True:
+            with self._clock("features"):  # it is read when it is asked for
+                batch = next(waiting, None)
+            if batch is None:
+                return
+            self.add(batch.files, batch.places, batch.fresh)
 
     # --- clusters ---
 
@@ -197,7 +157,7 @@ class Batches:
         key = self._key(stage, first, list(files), stamps)
         with self._clock("pairs"):
             edges = self._left_behind(stage, key, first) if known is None else known
-            self.reused["batches"] += edges is not None
+            self.n_reused += edges is not None
             if edges is not None:
                 labels = self._engine.components(edges, len(files))
             else:
@@ -294,46 +254,3 @@ def _shifted(edges: NDArray[np.void], first: int) -> NDArray[np.void]:
     moved["i"] += first
     moved["j"] += first
     return moved
-
-
-class _Chunk:
-    """Features on their way into the store.
-
-    made : the chunks that were written, by number
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        method: Classic,
-        files: Sequence[str],
-        stamps: NDArray[np.int64],
-        places: list[Place | None],
-    ) -> None:
-        self._store, self._method = store, method
-        self._files, self._stamps, self._places = files, stamps, places
-        self._items: list[tuple[int, Item]] = []
-        self._began = time.monotonic()
-        self.made: dict[int, Features] = {}
-
-    def add(self, k: int, item: Item) -> None:
-        """Take the features of `files[k]`; write a chunk when it is time to."""
-        self._items.append((k, item))
-        n_bytes = len(self._items) * (0 if item.value is None else item.value.nbytes)
-        is_late = time.monotonic() - self._began > _CHUNK_SECONDS
-        if len(self._items) == _CHUNK_IMAGES or n_bytes > _CHUNK_BYTES or is_late:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what was taken, and enter it into `places`."""
-        items, self._items, self._began = self._items, [], time.monotonic()
-        if not items:
-            return
-        chosen = [k for k, _ in items]
-        features = features_of([item for _, item in items], self._method)
-        decoders = [item.decoder for _, item in items]
-        files = [self._files[k] for k in chosen]
-        made = self._store.add(files, self._stamps[chosen], decoders, features)
-        self.made[made[0].chunk] = features
-        for k, place in zip(chosen, made, strict=True):
-            self._places[k] = place

@@ -281,7 +281,7 @@ def _merged(job: Job, parts: Sequence[_Part], out: Path, manifest: tables.Manife
         decision = decided(job, batches, labels, about=features, skipped=skipped, sources=sources)
         decision.save(out / tables.STATE_FOLDER, inputs)
         store.forget_unused()
-        reused["batches"] = batches.reused["batches"]
+        reused["batches"] = batches.n_reused
     if job.transfer == "move" and not job.dry_run:
         for part in parts:
             with tables.Manifest(part.out, part.record.folder) as before:

@@ -27,6 +27,7 @@ from ._flow import (
 )
 from ._memory import batch_size_for, parse_memory
 from ._reader import Reader
+from ._reading import Reading
 from ._store import Store
 from ._types import Progress, Skip
 from .backends import select
@@ -150,12 +151,15 @@ def run(
             if None in store.find(list(moved), np.array(list(moved.values()))):
                 _read_again(job, out, manifest)
             batches = Batches(out, manifest, store, job.method, job.engine, progress, clock)
-            batches.cluster(job.source, files, stamps, job.batch_size, reader)
+            reading = Reading(job.source, store, job.method, reader)
+            report = batches.reporter("features")
+            batches.cluster(reading.batches(files, stamps, job.batch_size, report))
             labels = batches.merge(merge)
+            skipped = (*skipped, *reading.skipped)
             decision = decided(job, batches, labels, about=features, skipped=skipped)
             decision.save(out / results.STATE_FOLDER, inputs)
             store.forget_unused()
-            reused = batches.reused
+            reused = {"features": reading.n_reused, "batches": batches.n_reused}
         result = finished(job, out, manifest, decision, clock, reused)
     return strictly(job, result)
 
