@@ -28,7 +28,9 @@ def share_interval(hits: Numbers, n: int, n_all: int) -> tuple[Numbers, Numbers,
     counts = n * (n_all - 1) / (n_all - n)
     center = (share + _Z**2 / (2 * counts)) / (1 + _Z**2 / counts)
     half = _Z / (1 + _Z**2 / counts) * np.sqrt(share * (1 - share) / counts + _Z**2 / (4 * counts**2))
-    return n_all * share, n_all * np.maximum(center - half, 0), n_all * np.minimum(center + half, 1)
+    # The share lies between them, but for rounding at its ends.
+    low, high = np.clip(center - half, 0, share), np.clip(center + half, share, 1)
+    return n_all * share, n_all * low, n_all * high
 
 
 def total_interval(
