@@ -36,12 +36,12 @@ def test_every_option_is_a_keyword_of_the_same_name_and_default(
     command: str, function: Callable[..., object], positional: str
 ) -> None:
     arguments = vars(_options.parser().parse_args([command, "PATH"]))
-    for other in ("command", "quiet", "verbose", "json", positional):
-        arguments.pop(other)
+    for other in (*_options.TERMINAL, positional):
+        arguments.pop(other, None)
     keywords = {
         name: keyword.default
         for name, keyword in inspect.signature(function).parameters.items()
-        if keyword.kind is keyword.KEYWORD_ONLY and name != "progress"
+        if keyword.kind is keyword.KEYWORD_ONLY and name not in ("progress", "choose")
     }
     assert arguments == keywords
 

@@ -75,6 +75,7 @@ class Job:
 
     asked : the parameters as they came, which `run.json` tells
     source, target : folder of the images, result folder
+    choice : how the threshold was chosen, if it was not given
     """
 
     asked: Mapping[str, Any]
@@ -93,6 +94,7 @@ class Job:
     overwrite: bool
     dry_run: bool
     progress: Progress | None
+    choice: Mapping[str, Any] | None = None
 
 
 SHARED = ("transfer", "merge", "batch_folders", "keep_features", "strict", "resume", "overwrite", "dry_run")
@@ -108,7 +110,7 @@ def check_options(asked: Mapping[str, Any]) -> None:
     if asked["batch_size"] is not None and asked["batch_size"] < 1:
         raise UsageError(f"batch_size must be 1 or more, got {asked['batch_size']}")
     threshold = asked["threshold"]
-    if threshold is not None and threshold >= 1:
+    if isinstance(threshold, int | float) and threshold >= 1:
         raise UsageError(f"threshold must be below 1, the highest score there is, got {threshold:g}")
     if asked["resume"] and asked["overwrite"]:
         raise UsageError("resume goes on with a result, overwrite deletes it: give one of them")
@@ -292,7 +294,7 @@ def _write_tables(
     )
     manifest.add_table(results.SKIPPED)
     results.write_skipped(out, decision.skipped)
-    written = {*results.FINAL_TABLES, *decision.facts["tables"]}
+    written = {*results.FINAL_TABLES, *decision.facts["tables"], *[results.CURVE] * (job.choice is not None)}
     results.remove_tables(out, set(manifest.record.tables) - written)
     if not job.keep_features:
         results.remove_state(out)
@@ -315,6 +317,7 @@ def _summary(job: Job, decision: Decision, clock: Clock, reused: Mapping[str, in
         "folder": job.source.resolve(),
         "parameters": {**job.asked, **resolved},
         "method_parameters": {**job.method.params, **job.method.kernel_options},
+        "threshold_choice": job.choice,
         "merge": facts["merge"],
         "image_policy": policy,
         "features": features,

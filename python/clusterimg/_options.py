@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from ._choosing import WAYS
 from .backends import BACKENDS
 from .images import DECODES
 from .merging import MERGES
 from .methods import ALIASES, METHODS
 from .methods.orb import RULES
+from .picker.views import VIEWS
 from .results import TRANSFERS
 
 __all__ = ["TERMINAL", "parser"]
 
-TERMINAL = ("command", "quiet", "verbose", "json")
+TERMINAL = ("command", "quiet", "verbose", "json", "ui")
 """What parsed arguments hold beside the parameters of the function."""
+
+SIMILAR = "similar means score > T; auto: found by a rule; ask: you choose it (the method's own default)"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,6 +33,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"clusterimg {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="cluster the images of a folder into a result folder"))
+    text = "what every threshold gives: as a page, a window or a table"
+    _add_threshold(commands.add_parser("threshold", help=text))
     _add_merge(commands.add_parser("merge", help="join results of earlier runs; no image is read again"))
     _add_undo(commands.add_parser("undo", help="put moved files back, and delete copies and links"))
     _add_evaluate(commands.add_parser("evaluate", help="compare the clusters of a result with known groups"))
@@ -39,24 +45,51 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_run(run: argparse.ArgumentParser) -> None:
     run.set_defaults(command="run")
-    run.add_argument("folder", metavar="FOLDER", help="the images; every file in it is tried")
-    add = run.add_argument_group("what is similar").add_argument
-    names = [*METHODS, *ALIASES]
-    add("--method", choices=names, default="imagehash", metavar="M", help=f"{', '.join(names)} (imagehash)")
-    add("--threshold", type=float, metavar="T", help="similar means score > T (the method's own default)")
-    add("--size", type=_size, metavar="WxH", help="common size of the images: ssim, minhash, orb, tm")
-    add("--scale", type=float, metavar="F", help="instead of a size: F times their own: ssim, orb, tm")
-    add("--hash-size", type=int, metavar="N", help="bits a side of the hash, 8 to 64: imagehash")
-    add("--orb-rule", choices=RULES, help="what makes a match good: orb")
-    add("--decode", choices=DECODES, default="exact", help="fast: large JPEGs at 1/2, 1/4 or 1/8 (exact)")
-    add = _add_places(run, "FOLDER_clustered beside FOLDER")
-    add("--recursive", action="store_true", help="take the images of subfolders too")
+    add = _add_method(run)
+    add("--threshold", type=_threshold, metavar="T", help=SIMILAR)
+    _add_sample(run)
+    _add_places(run, "FOLDER_clustered beside FOLDER")
     add = run.add_argument_group("how").add_argument
     add("--merge", choices=MERGES, default="representatives", help="how batches are joined (representatives)")
     add("--batch-size", type=int, metavar="N", help="images a batch (what fits into the memory)")
     add("--memory", metavar="SIZE", help="such as 2G (a quarter of the machine's)")
     _add_engine(run)
     _add_terminal(run)
+
+
+def _add_method(command: argparse.ArgumentParser) -> Callable[..., Any]:
+    command.add_argument("folder", metavar="FOLDER", help="the images; every file in it is tried")
+    add = command.add_argument_group("what is similar").add_argument
+    names = [*METHODS, *ALIASES]
+    add("--method", choices=names, default="imagehash", metavar="M", help=f"{', '.join(names)} (imagehash)")
+    add("--size", type=_size, metavar="WxH", help="common size of the images: ssim, minhash, orb, tm")
+    add("--scale", type=float, metavar="F", help="instead of a size: F times their own: ssim, orb, tm")
+    add("--hash-size", type=int, metavar="N", help="bits a side of the hash, 8 to 64: imagehash")
+    add("--orb-rule", choices=RULES, help="what makes a match good: orb")
+    add("--decode", choices=DECODES, default="exact", help="fast: large JPEGs at 1/2, 1/4 or 1/8 (exact)")
+    add("--recursive", action="store_true", help="take the images of subfolders too")
+    return add
+
+
+def _add_sample(command: argparse.ArgumentParser) -> Callable[..., Any]:
+    add = command.add_argument_group("the threshold curve").add_argument
+    add("--sample", type=int, default=2000, metavar="N", help="images that are compared with all (2000)")
+    add("--seed", type=int, default=0, metavar="N", help="which ones they are (0)")
+    add("--ui", choices=("auto", *VIEWS), default="auto", help="how it is shown to you (auto)")
+    return add
+
+
+def _add_threshold(threshold: argparse.ArgumentParser) -> None:
+    threshold.set_defaults(command="threshold")
+    _add_method(threshold)
+    add = _add_sample(threshold)
+    add("--html", type=Path, metavar="FILE", help="save it as a page to open in a browser")
+    add("--png", type=Path, metavar="FILE", help="save it as a picture: .png, .svg or .pdf")
+    add("--csv", type=Path, metavar="FILE", help="save its numbers as a table")
+    add = threshold.add_argument_group("with what").add_argument
+    add("--threads", type=int, default=0, metavar="N", help="0 for all cores (0)")
+    add("--backend", choices=("auto", *BACKENDS), default="auto", help="what scores the pairs (auto)")
+    _add_terminal(threshold, "the curve as JSON on standard output")
 
 
 def _add_merge(merge: argparse.ArgumentParser) -> None:
@@ -107,11 +140,13 @@ def _add_undo(undo: argparse.ArgumentParser) -> None:
     _add_terminal(undo)
 
 
-def _add_terminal(command: argparse.ArgumentParser) -> None:
+def _add_terminal(
+    command: argparse.ArgumentParser, json: str = "the summary as JSON on standard output"
+) -> None:
     add = command.add_argument_group("terminal").add_argument
     add("--quiet", action="store_true", help="no progress, no summary")
     add("--verbose", action="store_true", help="times of the stages; where an error came from")
-    add("--json", action="store_true", help="the summary as JSON on standard output")
+    add("--json", action="store_true", help=json)
 
 
 def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
@@ -136,6 +171,15 @@ def _add_demo(demo: argparse.ArgumentParser) -> None:
 def _add_info(info: argparse.ArgumentParser) -> None:
     info.set_defaults(command="info")
     info.add_argument("--json", action="store_true", help="as JSON on standard output")
+
+
+def _threshold(text: str) -> float | str:
+    if text in WAYS:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"wanted a number, {' or '.join(WAYS)}, got {text}") from None
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -1,15 +1,19 @@
-"""What a person sees while a command works. Each shows `(stage, done, total)`, within a `with` block."""
+"""What a person sees while a command works. Each shows `(stage, done, total)`, within a `with` block.
+
+Within a block of `paused()` it leaves the terminal to others.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, TextIO
 
-__all__ = ["Bars", "Lines", "Silent", "shown"]
+__all__ = ["Bars", "Lines", "Shown", "Silent", "shown"]
 
 
-def shown(stream: TextIO, *, quiet: bool) -> Silent | Lines | Bars:
+def shown(stream: TextIO, *, quiet: bool) -> Shown:
     """Return what shows progress on standard error, the stream: nothing, bars on a terminal, else lines."""
     if quiet:
         return Silent()
@@ -18,6 +22,8 @@ def shown(stream: TextIO, *, quiet: bool) -> Silent | Lines | Bars:
 
 class Silent:
     """Says nothing."""
+
+    paused = nullcontext
 
     def __enter__(self) -> None:
         return None
@@ -30,6 +36,7 @@ class Lines:
     """A line now and then, for logs: at most one in ten seconds, and one at the end of a long stage."""
 
     SECONDS = 10.0
+    paused = nullcontext
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._clock = stream, clock
@@ -77,9 +84,20 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self._bars.stop()
+        try:
+            yield
+        finally:
+            self._bars.start()
+
     def __call__(self, stage: str, done: int, total: int) -> None:
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total, rate="")
         task = self._bars.tasks[self._tasks[stage]]
         rate = f"{task.speed:,.0f}/s" if task.speed else ""
         self._bars.update(self._tasks[stage], completed=done, total=total, rate=rate)
+
+
+Shown = Silent | Lines | Bars

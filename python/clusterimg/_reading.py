@@ -6,9 +6,10 @@ Features are kept in chunks, written as soon as they are made: a run that is kil
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from .errors import ImageError
 from .extraction import Item, features_of
 from .methods import Classic
 
-__all__ = ["ReadBatch", "Reading"]
+__all__ = ["PartsOfStore", "ReadBatch", "Reading"]
 
 _CHUNK_IMAGES = 4096
 _CHUNK_BYTES = 32 << 20
@@ -89,6 +90,31 @@ class Reading:
             chunk.flush()
         kept = [(file, place) for file, place in zip(files, places, strict=True) if place is not None]
         return ReadBatch([file for file, _ in kept], [place for _, place in kept], chunk.made)
+
+
+class PartsOfStore(Sequence[Features]):
+    """The features of batches that were read, one batch in memory at a time.
+
+    batches, files : all of them
+    """
+
+    def __init__(self, store: Store, batches: Iterable[ReadBatch], method: Classic) -> None:
+        # What was made of them is forgotten: it is in the store.
+        self.batches = [ReadBatch(batch.files, batch.places) for batch in batches]
+        self._store, self._empty = store, features_of([], method)
+        self._recent: tuple[int, Features] | None = None
+        self.files = [file for batch in self.batches for file in batch.files]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, k: Any) -> Any:
+        if not 0 <= k < len(self):
+            raise IndexError(k)
+        if self._recent is None or self._recent[0] != k:
+            self._recent = None
+            self._recent = (k, self._store.take(self.batches[k].places, empty=self._empty))
+        return self._recent[1]
 
 
 class _Chunk:

@@ -19,7 +19,7 @@ from ._names import escape_name
 from ._table_readers import CLUSTER_COLUMNS, CLUSTERS, RUN
 from ._types import Skip
 
-__all__ = ["write_clusters", "write_run", "write_skipped"]
+__all__ = ["run_text", "write_clusters", "write_json", "write_run", "write_skipped"]
 
 
 def write_clusters(
@@ -94,8 +94,13 @@ def write_run(out: Path, summary: Mapping[str, Any]) -> None:
     Beside what JSON knows it may hold paths, NumPy numbers and arrays, other mappings and
     dataclasses. NaN and infinity become null: JSON has no word for them.
     """
-    with _writing(out / RUN) as stream:
-        stream.write(run_text(summary))
+    write_json(out / RUN, summary)
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write `data` as `run.json` holds what it tells."""
+    with _writing(path) as stream:
+        stream.write(run_text(data))
 
 
 def run_text(summary: Mapping[str, Any]) -> str:

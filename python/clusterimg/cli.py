@@ -10,8 +10,6 @@ import argparse
 import io
 import json
 import os
-import re
-import shlex
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -20,14 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _progress, backends, pipeline, results
+from ._choosing import Choose
 from ._memory import keep_freed_memory
+from ._messages import counted, error_text, printable, summary
 from ._options import TERMINAL, parser
 from ._versions import versions
 from .errors import ClusterimgError, FilesSkipped, UsageError
 from .methods import METHODS
+from .picker.views import ask, can_ask, view_for
 
 if TYPE_CHECKING:
     from .evaluation import Evaluation
+    from .picker import ThresholdCurve
 
 __all__ = ["main"]
 
@@ -56,28 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ClusterimgError, MemoryError, OSError) as error:
         if getattr(arguments, "verbose", False):
             traceback.print_exc()
-        _say(f"error: {_text(error)}")
+        _say(f"error: {error_text(error)}")
         return USAGE if isinstance(error, UsageError) else FAILED
-
-
-def _text(error: BaseException) -> str:
-    if isinstance(error, MemoryError):
-        return "out of memory: give a smaller --memory or --batch-size"
-    return _harmless(str(error))
-
-
-def _shown(name: object) -> str:
-    """Return a name or path as the tables show it, safe for a terminal."""
-    return _harmless(results.escape_name(str(name)))
-
-
-def _harmless(text: str) -> str:
-    """Return a text in which no control character does what it stands for."""
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-
-
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def _say(text: str) -> None:
@@ -89,6 +71,68 @@ def _say(text: str) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     return _show(pipeline.run, _options(arguments), arguments)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _chooser(ui: str, shows: _progress.Shown) -> Choose:
+    """Return what asks the person at the terminal. Raises `UsageError` if there is none."""
+    view = view_for(ui, is_terminal=_is_terminal())
+
+    def choose(curve: ThresholdCurve, folder: Path) -> float | None:
+        from rich.console import Console
+
+        with shows.paused():
+            return ask(curve, folder, ui=view, console=Console(stderr=True), announce=_say)
+
+    return choose
+
+
+def _threshold(arguments: argparse.Namespace) -> int:
+    """Save the curve, or show it; what was chosen on it goes to standard output."""
+    from .picker import threshold_curve
+    from .picker.saving import save
+
+    options = _options(arguments)
+    folder, files = Path(options.pop("folder")), {name: options.pop(name) for name in ("html", "png", "csv")}
+    is_saved = arguments.json or any(files.values())
+    with (shows := _progress.shown(sys.stderr, quiet=arguments.quiet)) as progress:
+        choose = None
+        if arguments.ui != "auto" or (not is_saved and can_ask(is_terminal=_is_terminal())):
+            choose = _chooser(arguments.ui, shows)
+        curve = threshold_curve(folder, **options, progress=progress)
+        save(curve, folder, html=files["html"], picture=files["png"], table=files["csv"])
+        chosen = None if choose is None else choose(curve, folder)
+    for path in filter(None, files.values()):
+        if not arguments.quiet:
+            _say(f"saved {printable(path)}")
+    if arguments.json:
+        print(results.run_text({**curve.as_json(), **_by_rule(curve), "chosen": chosen}), end="")
+    elif choose is not None:
+        if chosen is not None:
+            print(f"{chosen:.6g}")
+    elif not arguments.quiet:
+        _show_curve(curve, as_table=not is_saved)
+    return DONE
+
+
+def _show_curve(curve: ThresholdCurve, *, as_table: bool) -> None:
+    if as_table:
+        from rich.console import Console
+
+        from .picker.table import table
+
+        Console().print(table(curve))
+    found = _by_rule(curve)["auto"]
+    print(f"auto takes {found.threshold:.6g}: {found.reason}")
+
+
+def _by_rule(curve: ThresholdCurve) -> dict[str, Any]:
+    from .picker.auto import choose_automatically
+
+    return {"auto": choose_automatically(curve)}
 
 
 def _merge(arguments: argparse.Namespace) -> int:
@@ -105,7 +149,9 @@ def _show(
     function: Callable[..., pipeline.Result], options: dict[str, Any], arguments: argparse.Namespace
 ) -> int:
     """Call a function that gives a result, and print what it found."""
-    with _progress.shown(sys.stderr, quiet=arguments.quiet) as progress:
+    with (shows := _progress.shown(sys.stderr, quiet=arguments.quiet)) as progress:
+        if options.get("threshold") == "ask":
+            options["choose"] = _chooser(arguments.ui, shows)
         try:
             result = function(**options, progress=progress)
             code = DONE
@@ -115,7 +161,7 @@ def _show(
     if arguments.json:
         print(json.dumps(json.loads(results.run_text(result.summary)), indent=2))
     elif not arguments.quiet:
-        print(_summary(result, verbose=arguments.verbose))
+        print(summary(result, verbose=arguments.verbose))
     return code
 
 
@@ -128,76 +174,16 @@ def _undo(arguments: argparse.Namespace) -> int:
         print(json.dumps(asdict(undone), indent=2))
     elif not arguments.quiet:
         print(
-            f"{_counted(undone.restored, 'file')} put back, "
-            f"{_counted(undone.removed, 'copy or link', 'copies and links')} deleted"
+            f"{counted(undone.restored, 'file')} put back, "
+            f"{counted(undone.removed, 'copy or link', 'copies and links')} deleted"
         )
     for left, what in ((undone.kept, "kept"), (undone.missing, "missing")):
         shown = left if arguments.verbose else left[:_SHOWN]
         for skip in shown:
-            _say(f"{what}: {_shown(skip.file)} {skip.reason}")
+            _say(f"{what}: {printable(skip.file)} {skip.reason}")
         if len(left) > len(shown):
             _say(f"{what}: {len(left) - len(shown):,} more (--verbose lists all)")
     return FAILED if undone.kept or undone.missing else DONE
-
-
-def _summary(result: pipeline.Result, *, verbose: bool) -> str:
-    counts, report = result.summary["counts"], result.backend
-    parameters, reused = result.summary["parameters"], result.summary["reused"]
-    lines = [
-        f"{_counted(counts['images'], 'image')}: {_counted(counts['clusters'], 'cluster')} "
-        f"of {_counted(counts['clustered'], 'image')}, {_counted(counts['outliers'], 'outlier')}",
-        f"method {parameters['method']}, threshold {parameters['threshold']:g}; "
-        f"backend {report.name}, {report.isa}, {_counted(report.n_threads, 'thread')}",
-    ]
-    lines += [f"backend {name} was passed over: {reason}" for name, reason in report.passed_over.items()]
-    if reused["features"] or reused["batches"]:
-        images = f"the features of {_counted(reused['features'], 'image')}"
-        batches = f", the pairs of {_counted(reused['batches'], 'batch', 'batches')}" * bool(
-            reused["batches"]
-        )
-        lines.append(f"used from before: {images}{batches}")
-    if counts["batches"] > 1:
-        lines.append(f"{counts['batches']} batches, merged by {result.summary['merge']}")
-    for state, meaning in (
-        ("featureless", "only copies of them count as similar"),
-        ("near_flat", "hardly any contrast"),
-    ):
-        if result.summary[state]:
-            images = _counted(len(result.summary[state]), "image")
-            lines.append(f"{images} {state.replace('_', '-')} ({meaning}): listed in run.json")
-    if result.skipped:
-        first = result.skipped[0]
-        others = f" and {len(result.skipped) - 1} more" if len(result.skipped) > 1 else ""
-        lines.append(f"skipped: {_shown(first.file)} ({first.reason}){others}: listed in skipped.csv")
-    if verbose:
-        lines += [f"pairs: {plan}" for plan in result.summary["plans"]]
-        lines += [f"{seconds:10.3f} s  {stage}" for stage, seconds in result.summary["seconds"].items()]
-    if parameters["dry_run"]:
-        if verbose:
-            pairs = zip(result.files, result.targets, strict=True)
-            lines += [f"{_shown(file)} -> {_shown(target)}" for file, target in pairs]
-        lines.append(f"dry run: nothing was written into {_shown(str(result.out))}")
-        return "\n".join(lines)
-    is_apart = parameters["transfer"] == "none" or parameters["merge"] == "no"
-    where = result.out if is_apart else result.out / "result"
-    lines.append(f"result: {_shown(str(where))}")
-    if parameters["transfer"] == "move":
-        lines.append(f"to put the files back: clusterimg undo {_quoted(result.out)}")
-    return "\n".join(lines)
-
-
-def _quoted(path: Path) -> str:
-    """Return the path as a shell takes it."""
-    shown = _shown(str(path))
-    if shown.startswith("-"):  # no option
-        shown = f"./{shown}"
-    if "\\" not in shown:
-        return shlex.quote(shown)
-    return "$'" + shown.replace("'", "\\'") + "'"
-
-
-def _counted(count: int, noun: str, nouns: str = "") -> str:
-    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -210,8 +196,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _evaluated(found: Evaluation) -> str:
     lines = [
-        f"{_counted(found.images, 'labelled image')} in {_counted(found.groups, 'group')}; "
-        f"{_counted(found.clusters, 'cluster')}, {_counted(found.outliers, 'outlier')}",
+        f"{counted(found.images, 'labelled image')} in {counted(found.groups, 'group')}; "
+        f"{counted(found.clusters, 'cluster')}, {counted(found.outliers, 'outlier')}",
         f"pairs of one group {found.pairs_true:,}, in one cluster {found.pairs_found:,}, "
         f"in both {found.pairs_both:,}",
         "            precision  recall      F1",
@@ -224,7 +210,7 @@ def _evaluated(found: Evaluation) -> str:
         (found.unlabelled, "in the result but not labelled, not counted"),
     ):
         if files:
-            lines.append(f"{_counted(len(files), 'file')} {meaning}, such as {_shown(files[0])}")
+            lines.append(f"{counted(len(files), 'file')} {meaning}, such as {printable(files[0])}")
     return "\n".join(lines)
 
 
@@ -264,7 +250,7 @@ def _info(arguments: argparse.Namespace) -> int:
         for name, value in facts[group].items():
             print(f"  {name:24} {value}")
     print(
-        f"auto uses {engine.report.name}: {engine.report.isa}, {_counted(engine.report.n_threads, 'thread')}"
+        f"auto uses {engine.report.name}: {engine.report.isa}, {counted(engine.report.n_threads, 'thread')}"
     )
     print("methods and their defaults:")
     for name, defaults in facts["methods"].items():
@@ -274,6 +260,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
+    "threshold": _threshold,
     "merge": _merge,
     "undo": _undo,
     "evaluate": _evaluate,

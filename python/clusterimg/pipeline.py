@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import images, results
+from ._choosing import Choose, check_choice, is_open, with_threshold
 from ._files import TEMPORARY
 from ._flow import (
     SHARED,
@@ -27,7 +28,7 @@ from ._flow import (
 )
 from ._memory import batch_size_for, parse_memory
 from ._reader import Reader
-from ._reading import Reading
+from ._reading import PartsOfStore, ReadBatch, Reading
 from ._store import Store
 from ._types import Progress, Skip
 from .backends import select
@@ -42,7 +43,9 @@ def run(
     folder: str | os.PathLike[str],
     *,
     method: str = "imagehash",
-    threshold: float | None = None,
+    threshold: float | str | None = None,
+    sample: int = 2000,
+    seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     transfer: str = "copy",
     merge: str = "representatives",
@@ -63,6 +66,7 @@ def run(
     overwrite: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
+    choose: Choose | None = None,
 ) -> Result:
     """Cluster the images of a folder into a result folder.
 
@@ -72,8 +76,11 @@ def run(
         The images. Every file is tried, whatever its extension; what can't be read is listed.
     method : str
         `imagehash` (`phash`), `ssim`, `minhash`, `orb` or `tm`.
-    threshold : float
-        Images are similar if their score is above it. The method's default, if not given.
+    threshold : float or str
+        Images are similar if their score is above it. The method's default, if not given. `auto`: a
+        rule finds it on the curve of `threshold_curve`; `ask`: `choose` is asked.
+    sample, seed : int
+        How many images, and which, are compared with all others for that curve.
     out : path
         The result folder, new or empty unless resumed or overwritten; `FOLDER_clustered` beside the
         folder, if not given.
@@ -117,6 +124,8 @@ def run(
         Whether to find the clusters only, and write nothing into `out`.
     progress : callable
         `progress(stage, done, total)`, called now and then.
+    choose : callable
+        `choose(curve, folder)` returns the threshold, for `ask`.
 
     Raises
     ------
@@ -127,7 +136,8 @@ def run(
     FilesSkipped
         Under `strict`; its `result` is the complete result.
     """
-    asked = {name: value for name, value in locals().items() if name != "progress"}
+    asked = {name: value for name, value in locals().items() if name not in ("progress", "choose")}
+    check_choice(asked, choose)
     job = _job(asked, progress)
     clock = Clock()
     results.check_place(job.target, job.source, transfer=transfer)
@@ -143,17 +153,20 @@ def run(
             hint = "" if recursive else " (subfolders need recursive)"
             raise UsageError(f"{folder} holds no files{hint}")
         features = about(job.method, decode, reader.start())
+        store = Store(out / results.STATE_FOLDER, features)
+        reading = Reading(job.source, store, job.method, reader)
+        read: Iterable[ReadBatch] = _read(job, out, manifest, moved, store, reading, files, stamps)
+        if is_open(asked):  # every image is read before the threshold is chosen
+            with clock("features"):
+                parts = PartsOfStore(store, read, job.method)
+            job = with_threshold(job, out, manifest, parts, features, stamps, clock, choose)
+            read = parts.batches
         inputs = _inputs(job, features, files, stamps)
         decision = earlier(out, inputs)
         reused = {"features": 0 if decision is None else len(decision.files), "batches": 0}
         if decision is None:
-            store = Store(out / results.STATE_FOLDER, features)
-            if None in store.find(list(moved), np.array(list(moved.values()))):
-                _read_again(job, out, manifest)
             batches = Batches(out, manifest, store, job.method, job.engine, progress, clock)
-            reading = Reading(job.source, store, job.method, reader)
-            report = batches.reporter("features")
-            batches.cluster(reading.batches(files, stamps, job.batch_size, report))
+            batches.cluster(read)
             labels = batches.merge(merge)
             skipped = (*skipped, *reading.skipped)
             decision = decided(job, batches, labels, about=features, skipped=skipped)
@@ -169,6 +182,8 @@ def _job(asked: Mapping[str, Any], progress: Progress | None) -> Job:
     check_options(asked)
     images.policy(asked["decode"])
     options = {name: asked[name] for name in ("threshold", "size", "scale", "hash_size", "orb_rule")}
+    if is_open(asked):
+        options["threshold"] = None
     method = create(asked["method"], **options)
     memory = parse_memory(asked["memory"])
     source = Path(asked["folder"])
@@ -185,6 +200,27 @@ def _job(asked: Mapping[str, Any], progress: Progress | None) -> Job:
         progress=progress,
         **{name: asked[name] for name in SHARED},
     )
+
+
+def _read(
+    job: Job,
+    out: Path,
+    manifest: results.Manifest,
+    moved: Mapping[str, tuple[int, int]],
+    store: Store,
+    reading: Reading,
+    files: Sequence[str],
+    stamps: NDArray[np.int64],
+) -> Iterator[ReadBatch]:
+    """Yield the batches, read as they are asked for."""
+    if None in store.find(list(moved), np.array(list(moved.values()))):
+        _read_again(job, out, manifest)
+
+    def report(done: int, total: int) -> None:
+        if job.progress is not None:
+            job.progress("features", done, total)
+
+    yield from reading.batches(files, stamps, job.batch_size, report)
 
 
 def _read_again(job: Job, out: Path, manifest: results.Manifest) -> None:

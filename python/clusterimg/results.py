@@ -30,12 +30,13 @@ from ._manifest import MANIFEST, Entry, Manifest, Record, read_manifest
 from ._names import escape_name, place, unescape_name
 from ._similarities import read_similarities, similarities_name, write_similarities
 from ._table_readers import ClustersTable, read_clusters, read_clusters_table, read_run, read_table
-from ._tables import run_text, write_clusters, write_run, write_skipped
+from ._tables import run_text, write_clusters, write_json, write_run, write_skipped
 from .errors import UsageError
 from .undoing import take_back, why_kept
 
 __all__ = [
     "CLUSTERS",
+    "CURVE",
     "FINAL_TABLES",
     "MANIFEST",
     "RUN",
@@ -72,6 +73,7 @@ __all__ = [
     "take_back",
     "unescape_name",
     "write_clusters",
+    "write_json",
     "write_run",
     "write_similarities",
     "write_skipped",
@@ -79,6 +81,9 @@ __all__ = [
 
 CLUSTERS, SKIPPED, RUN = FINAL_TABLES = ("clusters.csv", "skipped.csv", "run.json")
 """The tables of a finished run."""
+
+CURVE = "threshold_curve.json"
+"""The curve on which the threshold was chosen, and what was chosen."""
 
 TRANSFERS = (*HAND_OVER, "none")
 """What `--transfer` takes."""

@@ -6,22 +6,20 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from .. import images as files_of
 from .._reader import Reader
-from .._reading import ReadBatch, Reading
+from .._reading import PartsOfStore, Reading
 from .._store import Store
 from .._types import Features, Progress
 from ..backends import Engine, select
 from ..errors import UsageError
-from ..extraction import features_of
 from ..methods import Classic, create
 from ..similarity import Image, extract
 from .building import curve_of
 from .curve import ThresholdCurve
 
-__all__ = ["PartsOfStore", "threshold_curve"]
+__all__ = ["threshold_curve"]
 
 _PART = 100_000
 """Images of which the features are in memory at once."""
@@ -111,29 +109,6 @@ def _names_of(images: Sequence[Image] | Features) -> list[str]:
     return [os.fspath(one) if isinstance(one, str | os.PathLike) else str(k) for k, one in enumerate(images)]
 
 
-class PartsOfStore(Sequence[Features]):
-    """The features of batches that were read, one batch in memory at a time.
-
-    files : of all of them
-    """
-
-    def __init__(self, store: Store, batches: Sequence[ReadBatch], method: Classic) -> None:
-        self._store, self._batches, self._empty = store, batches, features_of([], method)
-        self._recent: tuple[int, Features] | None = None
-        self.files = [file for batch in batches for file in batch.files]
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, k: Any) -> Any:
-        if not 0 <= k < len(self):
-            raise IndexError(k)
-        if self._recent is None or self._recent[0] != k:
-            self._recent = None
-            self._recent = (k, self._store.take(self._batches[k].places, empty=self._empty))
-        return self._recent[1]
-
-
 def _read(
     folder: Path,
     recursive: bool,
@@ -161,8 +136,7 @@ def _read(
         reader.start()
         reading = Reading(folder, store, method, reader)
         batches = reading.batches(listing.files, stamps(folder, listing.files), _PART, report)
-        read = [ReadBatch(batch.files, batch.places) for batch in batches]
-    parts = PartsOfStore(store, read, method)
+        parts = PartsOfStore(store, batches, method)
     if not parts.files:
         raise UsageError(f"{folder} holds no image that can be read: {reading.skipped[0].reason}")
     return parts

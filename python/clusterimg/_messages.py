@@ -1,0 +1,89 @@
+"""What the command line says, as text."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from . import pipeline, results
+
+__all__ = ["counted", "error_text", "printable", "summary"]
+
+
+def error_text(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory: give a smaller --memory or --batch-size"
+    return _harmless(str(error))
+
+
+def printable(name: object) -> str:
+    """Return a name or path as the tables show it, safe for a terminal."""
+    return _harmless(results.escape_name(str(name)))
+
+
+def _harmless(text: str) -> str:
+    """Return a text in which no control character does what it stands for."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+def summary(result: pipeline.Result, *, verbose: bool) -> str:
+    counts, report = result.summary["counts"], result.backend
+    parameters, reused = result.summary["parameters"], result.summary["reused"]
+    lines = [
+        f"{counted(counts['images'], 'image')}: {counted(counts['clusters'], 'cluster')} "
+        f"of {counted(counts['clustered'], 'image')}, {counted(counts['outliers'], 'outlier')}",
+        f"method {parameters['method']}, threshold {parameters['threshold']:g}; "
+        f"backend {report.name}, {report.isa}, {counted(report.n_threads, 'thread')}",
+    ]
+    lines += [f"backend {name} was passed over: {reason}" for name, reason in report.passed_over.items()]
+    if reused["features"] or reused["batches"]:
+        images = f"the features of {counted(reused['features'], 'image')}"
+        batches = f", the pairs of {counted(reused['batches'], 'batch', 'batches')}" * bool(reused["batches"])
+        lines.append(f"used from before: {images}{batches}")
+    if counts["batches"] > 1:
+        lines.append(f"{counts['batches']} batches, merged by {result.summary['merge']}")
+    for state, meaning in (
+        ("featureless", "only copies of them count as similar"),
+        ("near_flat", "hardly any contrast"),
+    ):
+        if result.summary[state]:
+            images = counted(len(result.summary[state]), "image")
+            lines.append(f"{images} {state.replace('_', '-')} ({meaning}): listed in run.json")
+    if result.skipped:
+        first = result.skipped[0]
+        others = f" and {len(result.skipped) - 1} more" if len(result.skipped) > 1 else ""
+        lines.append(f"skipped: {printable(first.file)} ({first.reason}){others}: listed in skipped.csv")
+    if verbose:
+        lines += [f"pairs: {plan}" for plan in result.summary["plans"]]
+        lines += [f"{seconds:10.3f} s  {stage}" for stage, seconds in result.summary["seconds"].items()]
+    if parameters["dry_run"]:
+        if verbose:
+            pairs = zip(result.files, result.targets, strict=True)
+            lines += [f"{printable(file)} -> {printable(target)}" for file, target in pairs]
+        lines.append(f"dry run: nothing was written into {printable(str(result.out))}")
+        return "\n".join(lines)
+    is_apart = parameters["transfer"] == "none" or parameters["merge"] == "no"
+    where = result.out if is_apart else result.out / "result"
+    lines.append(f"result: {printable(str(where))}")
+    if parameters["transfer"] == "move":
+        lines.append(f"to put the files back: clusterimg undo {_quoted(result.out)}")
+    return "\n".join(lines)
+
+
+def _quoted(path: Path) -> str:
+    """Return the path as a shell takes it."""
+    shown = printable(str(path))
+    if shown.startswith("-"):  # no option
+        shown = f"./{shown}"
+    if "\\" not in shown:
+        return shlex.quote(shown)
+    return "$'" + shown.replace("'", "\\'") + "'"
+
+
+def counted(count: int, noun: str, nouns: str = "") -> str:
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
