@@ -104,7 +104,7 @@ def figures(curve: ThresholdCurve, k: int) -> Figures:
     return Figures(
         pairs=_said(float(curve.pairs[k]), float(curve.pairs_low[k]), float(curve.pairs_high[k])),
         images=_said(*images, most=n),
-        share=f"{share(images[0], n)} of {curve.n_images:,}",
+        share=share(images[0], n),
         shares=(low, middle, high),
     )
 

@@ -58,6 +58,7 @@ def page(curve: ThresholdCurve, folder: Path, *, choose: str | None = None) -> s
         "hint": _hint(choose is not None),
         "clusters": "Clusters" if curve.is_exact else "Clusters in the sample",
         "largest": "Largest cluster" if curve.is_exact else "Largest in the sample",
+        "images": f"Clustered, of {curve.n_images:,} images",
         "table": _table(curve),
         "data": _json({**page_data(curve, Path(folder)), "choose": choose}),
     }
@@ -162,7 +163,7 @@ def _rows(curve: ThresholdCurve) -> Iterator[str]:
     for k in sorted(picked, reverse=True):
         said = figures(curve, k)
         default = " (default)" if k == usual else ""
-        cells = [*said.pairs, *said.images, said.share.partition(" of ")[0]]
+        cells = [*said.pairs, *said.images, said.share]
         cells += [f"{int(curve.clusters[k]):,}", f"{int(curve.largest[k]):,}"]
         row = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
         mark = ' class="usual"' if k == usual else ""

@@ -8,7 +8,7 @@ function tell() {
   at("badge").textContent = isPreview ? "click to select" : step === data.usual ? "default" : "";
   [at("pairs").textContent, at("pairs-range").textContent] = texts.pairs[step];
   at("images").textContent = texts.images[step][0];
-  at("images-range").textContent = [texts.images[step][1], texts.share[step]].filter(Boolean).join("; ");
+  at("images-range").textContent = [texts.images[step][1], texts.share[step]].filter(Boolean).join(" \u00b7 ");
   at("clusters").textContent = data.clusters[step].toLocaleString("en-US");
   at("largest").textContent = data.largest[step].toLocaleString("en-US");
   at("largest-unit").textContent = data.largest[step] === 1 ? "image" : "images";
@@ -19,7 +19,7 @@ function tell() {
     make("rect", { class: "band", x: from, width: Math.max(0, to - from), height: 4 }),
     make("rect", { class: "sure", width: middle, height: 4 }),
   );
-  at("share").setAttribute("aria-label", texts.share[step]);
+  at("share").setAttribute("aria-label", `${texts.share[step]} of all images`);
   pairsAt(valueOf(step));
   mark();
 }
