@@ -77,7 +77,7 @@ def check_figures(page: Any, curve: ThresholdCurve) -> float:
     low, high = (float(value.replace(",", "")) for value in text(page, "#pairs-range").split(" to "))
     assert low <= point.pairs_low <= point.pairs <= point.pairs_high <= high
     assert number("#images") == pytest.approx(point.images, rel=0.05, abs=0.5)
-    found = re.fullmatch(r"([\d,]+) to ([\d,]+) · (?:under )?(\d+) %", text(page, "#images-range"))
+    found = re.fullmatch(r"([\d,]+) to ([\d,]+) · (?:under\s)?(\d+)\s%", text(page, "#images-range"))
     assert found
     low, high = (float(value.replace(",", "")) for value in found.groups()[:2])
     assert low <= point.images_low <= point.images <= point.images_high <= high

@@ -104,7 +104,7 @@ def figures(curve: ThresholdCurve, k: int) -> Figures:
     return Figures(
         pairs=_said(float(curve.pairs[k]), float(curve.pairs_low[k]), float(curve.pairs_high[k])),
         images=_said(*images, most=n),
-        share=share(images[0], n),
+        share=share(images[0], n).replace(" ", "\N{NO-BREAK SPACE}"),
         shares=(low, middle, high),
     )
 

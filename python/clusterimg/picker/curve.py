@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._names import escape_name
+
 __all__ = ["CurvePoint", "ThresholdCurve"]
 
 Numbers = NDArray[np.float64]
@@ -103,7 +105,7 @@ class ThresholdCurve:
             "n_sample": self.n_sample,
             **arrays,
             "examples": [
-                {"file_a": self.files[i], "file_b": self.files[j], "score": score}
+                {"file_a": escape_name(self.files[i]), "file_b": escape_name(self.files[j]), "score": score}
                 for i, j, score in self.examples.tolist()
             ],
         }

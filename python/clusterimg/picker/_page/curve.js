@@ -2,8 +2,8 @@
 
 const margin = { left: 48, right: 14, top: 22, bottom: 40 };
 const box = { width: 0, height: 0 };
-const bottom = Math.min(data.thresholds[0], data.default);
 const peak = Math.max(data.thresholds[last], data.default);
+const bottom = Math.min(lowest(), data.default);
 const pad = (peak - bottom) * 0.03 || 0.05;
 const low = bottom - pad;
 const high = peak + pad;
@@ -13,8 +13,16 @@ const least = Math.min(1, 10 ** Math.floor(Math.log10(Math.max(0.01, Math.min(1,
 
 const plotWidth = () => box.width - margin.left - margin.right;
 const plotHeight = () => box.height - margin.top - margin.bottom;
-const y = (threshold) => margin.top + plotHeight() * (1 - (threshold - low) / (high - low));
+const y = (threshold) => margin.top + plotHeight() * (1 - Math.max(0, threshold - low) / (high - low));
 const x = (pairs) => margin.left + plotWidth() * share(pairs);
+
+// Return where the axis starts. A first threshold far below the others, at which all are similar, would leave
+// them little room: its step lies at the very bottom then.
+function lowest() {
+  const [first, second = first] = data.thresholds;
+  const others = peak - second;
+  return second - first > others / 5 ? second - others / 50 : first;
+}
 
 // On the log scale zero has a place of its own at the left, and what is below one decade lies between.
 function share(pairs) {
@@ -46,7 +54,7 @@ function steps(values) {
 const path = (points) => "M" + points.map(([a, b]) => a.toFixed(1) + "," + b.toFixed(1)).join("L");
 
 function niceStep(span, ticks) {
-  const rough = span / ticks;
+  const rough = span / Math.max(2, ticks);
   const power = 10 ** Math.floor(Math.log10(rough));
   return [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= rough);
 }
@@ -61,7 +69,7 @@ function short(number) {
 function pairTicks() {
   const ticks = [0];
   if (!isLog) {
-    const step = Math.max(1, niceStep(most, Math.max(2, plotWidth() / 90)));
+    const step = Math.max(1, niceStep(most, plotWidth() / 90));
     for (let tick = step; tick <= most; tick += step) ticks.push(tick);
     return ticks;
   }
@@ -73,7 +81,7 @@ function pairTicks() {
 }
 
 function thresholdTicks() {
-  const step = niceStep(high - low, Math.max(2, plotHeight() / 44));
+  const step = niceStep(high - low, plotHeight() / 44);
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
   const ticks = [];
   for (let k = Math.ceil(low / step); k * step <= high; k++) ticks.push((k * step).toFixed(digits));
@@ -140,7 +148,7 @@ function mark() {
   tip(step, level, right);
 }
 
-// What the handle says goes to one side of its line, the name of the default to the other side of its own.
+// What the handle says goes to one side of its line, the name of the default to where that leaves room.
 function tip(step, level, right) {
   const words = data.texts.pairs[step][0] + (data.pairs[step] === 1 && data.exact ? " pair" : " pairs");
   const text = make("text", { class: "tip-text" }, words);
@@ -154,7 +162,9 @@ function tip(step, level, right) {
   text.setAttribute("x", left + 8);
   text.setAttribute("y", top + 17);
   moving.insertBefore(make("rect", { class: "tip", x: left, y: top, width, height: 25, rx: 6 }), text);
-  note.setAttribute("y", y(data.default) + (isBelow ? -5 : 15));
+  const usual = y(data.default);
+  const isTaken = isBelow || (top < usual + 18 && top + 25 > usual + 3);
+  note.setAttribute("y", usual + (isTaken ? -5 : 15));
   for (const tick of svg.querySelectorAll(".tick"))
     tick.setAttribute("visibility", Math.abs(tick.getAttribute("y") - 4 - level) < 17 ? "hidden" : "visible");
 }
