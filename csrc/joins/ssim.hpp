@@ -18,8 +18,8 @@ namespace clusterimg {
 
 // How far the float32 tile may stray from the canonical score.
 // Per window, with u = 2^-24: the numerator is a product of two exact integers (3 roundings), the
-// denominator one of two sums of two numbers of two roundings each (7); adding two quotients as one
-// rounds four times more. The rounded constants change the luminance part l by at most
+// denominator one of two sums of two numbers of two roundings each (7), the quotient is rounded
+// once. The rounded constants change the luminance part l by at most
 // 0.005 / (4 * 31225) and the other by 0.16 / (2 * 275290), since (E - P) c / (E + c)^2 <= 1/4 for
 // P >= 0 and 1/2 for P >= -E: together 6 u. So a window, at most 1, strays by less than 20 u. Sums
 // of 64 windows add 64 u of their mean size; the rest is float64; the result is rounded once. 85 u
@@ -47,7 +47,7 @@ class SsimScorer {
     std::size_t n_left;
     SsimNumbers::Work work;
     bool rows_laid;
-    float out[2 * ssim_lanes];
+    double total[ssim_tile_rows * ssim_lanes];
   };
 
   // `exact`: emit the canonical score of pairs above the threshold; else the float32 score of all.
@@ -71,9 +71,9 @@ class SsimScorer {
 
   State make_state(Monitor& monitor) const {
     return {Pulse(monitor),
-            Images(rows * pixels(), rows * windows()),
-            Images(ssim_lanes * pixels(), ssim_lanes * windows()),
-            AlignedScratch<std::int32_t>(2 * (width_ + 8) * ssim_lanes),
+            Images(rows * laid_pixels(), rows * windows()),
+            Images(ssim_lanes * laid_pixels(), ssim_lanes * windows()),
+            AlignedScratch<std::int32_t>(columns()),
             std::vector<double>(width_ + 8),
             std::vector<double>(height_),
             std::vector<float>(bounded_ ? groups_.blocks() * 8 : 0),
@@ -103,12 +103,11 @@ class SsimScorer {
     if (!state.rows_laid) lay_rows(state, r);
     pack(state, b_, c);
     while (r.size() > 0 && !emit.wants(r.end - 1, c.end - 1)) --r.end;
-    for (std::size_t i = r.begin; i < r.end; i += 2) {
-      score_rows(state, i - r.begin, std::min<std::size_t>(i + 1, r.end - 1) - r.begin);
-      for (std::size_t k = i; k < std::min(i + 2, r.end); ++k)
+    for (std::size_t i = r.begin; i < r.end; i += ssim_tile_rows) {
+      score_rows(state, i - r.begin);
+      for (std::size_t k = i; k < std::min(i + ssim_tile_rows, r.end); ++k)
         for (std::size_t j = c.begin; j < c.end; ++j)
-          keep(state, k, j, static_cast<double>(state.out[(k - i) * ssim_lanes + j - c.begin]),
-               emit);
+          keep(state, k, j, mean_score(state, k - i, j - c.begin), emit);
     }
   }
 
@@ -135,6 +134,22 @@ class SsimScorer {
   static std::size_t group_side(std::size_t width, double threshold) {
     return width <= 32 || threshold < 0.68 ? 3 : 4;
   }
+  // What ssim_pack, ssim_tile and ssim_pair need.
+  std::size_t columns() const {
+    return std::max(2 * (width_ + 8), ssim_tile_rows * (ssim_strip + 8)) * ssim_lanes;
+  }
+  // A strip of an image, whose columns of the tile stay in the nearest cache: `width` pixels and
+  // six windows less from column x on; the strips of an image lie one after the other, as if each
+  // were an image.
+  struct Strip {
+    std::size_t x, width, pixels_before, windows_before;
+  };
+  std::size_t strips() const { return (width_ - 6 + ssim_strip - 1) / ssim_strip; }
+  Strip strip(std::size_t k) const {
+    const std::size_t across = width_ - 6, x = k * across / strips();
+    return {x, (k + 1) * across / strips() - x + 6, height_ * (x + 6 * k), (height_ - 6) * x};
+  }
+  std::size_t laid_pixels() const { return height_ * (width_ + 6 * (strips() - 1)); }
   std::size_t pixels() const { return height_ * width_; }
   std::size_t windows() const { return (height_ - 6) * (width_ - 6); }
   const std::uint8_t* image(const std::uint8_t* images, std::size_t k) const {
@@ -185,14 +200,17 @@ class SsimScorer {
     if (score > threshold_) emit(i, j, score);
   }
 
+  // Lays the rows of a band for the tile, in fours; the last one fills the last four.
   void lay_rows(State& state, Range r) const {
-    for (std::size_t k = 0; k < r.size(); ++k) {
+    for (std::size_t k = 0; k < rows && k / ssim_tile_rows * ssim_tile_rows < r.size(); ++k) {
+      const std::size_t of = std::min(k, r.size() - 1), four = k / ssim_tile_rows * ssim_tile_rows;
       if (k % ssim_lanes == 0)
         pack(state, a_, {r.begin + k, std::min(r.end, r.begin + k + ssim_lanes)});
-      kernels().ssim_unpack(
-          state.lanes.pixel.data(), state.lanes.sum.data(), state.lanes.factor.data(),
-          k % ssim_lanes, pixels(), windows(), state.rows.pixel.data() + k * pixels(),
-          state.rows.sum.data() + k * windows(), state.rows.factor.data() + 2 * k * windows());
+      kernels().ssim_unpack(state.lanes.pixel.data(), state.lanes.sum.data(),
+                            state.lanes.factor.data(), of % ssim_lanes, laid_pixels(), windows(),
+                            k % ssim_tile_rows, state.rows.pixel.data() + four * laid_pixels(),
+                            state.rows.sum.data() + four * windows(),
+                            state.rows.factor.data() + 2 * four * windows());
       state.pulse.after(4 * windows());
     }
     state.rows_laid = true;
@@ -200,25 +218,39 @@ class SsimScorer {
 
   // Lays images side by side in lanes; lanes without an image are black.
   void pack(State& state, const std::uint8_t* images, Range c) const {
-    const std::uint8_t* lanes[ssim_lanes] = {};
-    for (std::size_t k = 0; k < c.size(); ++k) lanes[k] = image(images, c.begin + k);
-    kernels().ssim_pack(lanes, height_, width_, state.column.data(), state.lanes.pixel.data(),
-                        state.lanes.sum.data(), state.lanes.factor.data());
+    constexpr std::size_t L = ssim_lanes;
+    for (std::size_t k = 0; k < strips(); ++k) {
+      const Strip at = strip(k);
+      const std::uint8_t* lanes[L] = {};
+      for (std::size_t n = 0; n < c.size(); ++n) lanes[n] = image(images, c.begin + n) + at.x;
+      kernels().ssim_pack(lanes, width_, height_, at.width, state.column.data(),
+                          state.lanes.pixel.data() + L * at.pixels_before,
+                          state.lanes.sum.data() + L * at.windows_before,
+                          state.lanes.factor.data() + 2 * L * at.windows_before);
+    }
     state.pulse.after(8 * ssim_lanes * windows());
   }
 
-  // Scores rows k and m of the band against the lanes.
-  void score_rows(State& state, std::size_t k, std::size_t m) const {
-    std::int32_t* pixel = state.rows.pixel.data();
-    std::int32_t* sum = state.rows.sum.data();
-    float* factor = state.rows.factor.data();
-    const std::int32_t* row_pixel[] = {pixel + k * pixels(), pixel + m * pixels()};
-    const std::int32_t* row_sum[] = {sum + k * windows(), sum + m * windows()};
-    const float* row_factor[] = {factor + 2 * k * windows(), factor + 2 * m * windows()};
-    kernels().ssim_tile(row_pixel, row_sum, row_factor, height_, width_, state.lanes.pixel.data(),
-                        state.lanes.sum.data(), state.lanes.factor.data(), state.column.data(),
-                        state.out);
-    state.pulse.after(2 * ssim_lanes * windows());
+  // Scores four rows of the band, from row `first` on, against the lanes.
+  void score_rows(State& state, std::size_t first) const {
+    constexpr std::size_t L = ssim_lanes, R = ssim_tile_rows;
+    std::fill_n(state.total, R * L, 0.0);
+    for (std::size_t k = 0; k < strips(); ++k) {
+      const Strip at = strip(k);
+      const std::size_t window = first * windows() + R * at.windows_before;
+      kernels().ssim_tile(state.rows.pixel.data() + first * laid_pixels() + R * at.pixels_before,
+                          state.rows.sum.data() + window, state.rows.factor.data() + 2 * window,
+                          height_, at.width, state.lanes.pixel.data() + L * at.pixels_before,
+                          state.lanes.sum.data() + L * at.windows_before,
+                          state.lanes.factor.data() + 2 * L * at.windows_before,
+                          state.column.data(), state.total);
+      state.pulse.after(R * L * (height_ - 6) * (at.width - 6));
+    }
+  }
+
+  double mean_score(const State& state, std::size_t row, std::size_t lane) const {
+    const double mean = state.total[row * ssim_lanes + lane] / static_cast<double>(windows());
+    return static_cast<double>(static_cast<float>(mean));
   }
 
   template <class Emit>
