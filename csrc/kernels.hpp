@@ -14,10 +14,12 @@ constexpr std::size_t ssim_lanes = 8;
 // The most rows of a tile of the SSIM bound.
 constexpr std::size_t ssim_rows = 32;
 
-// Rows of an SSIM tile, which share what is loaded of its lanes, and the most windows across that
-// it takes at once.
+// Rows of an SSIM tile, which share what is loaded of its lanes; the most windows across that it
+// takes at once, so that its columns stay in the first cache; the most windows down, so that its
+// lanes come near to fitting in the second.
 constexpr std::size_t ssim_tile_rows = 4;
 constexpr std::size_t ssim_strip = 64;
+constexpr std::size_t ssim_piece_rows = 64;
 
 // The most products of two bytes that an int32 can hold: 2^31 / 255^2 = 33025, rounded down.
 constexpr std::size_t dot_block = 32768;
@@ -159,9 +161,8 @@ struct KernelTable {
                     std::size_t width, std::int32_t* column, std::int32_t* pixel, std::int32_t* sum,
                     float* factor);
   void (*ssim_unpack)(const std::int32_t* pixel, const std::int32_t* sum, const float* factor,
-                      std::size_t lane, std::size_t n_pixels, std::size_t n_windows,
-                      std::size_t slot, std::int32_t* row_pixel, std::int32_t* row_sum,
-                      float* row_factor);
+                      bool last, std::size_t n_pixels, std::size_t n_windows,
+                      std::int32_t* row_pixel, std::int32_t* row_sum, float* row_factor);
   void (*ssim_tile)(const std::int32_t* row_pixel, const std::int32_t* row_sum,
                     const float* row_factor, std::size_t height, std::size_t width,
                     const std::int32_t* pixel, const std::int32_t* sum, const float* factor,

@@ -13,6 +13,7 @@
 #include "../kernels.hpp"
 #include "../pairwise.hpp"
 #include "ssim_bound.hpp"
+#include "ssim_tiles.hpp"
 
 namespace clusterimg {
 
@@ -30,24 +31,16 @@ class SsimScorer {
  public:
   static constexpr std::size_t rows = ssim_rows;
   static constexpr std::size_t cols = ssim_lanes;
-  // Pixels, sums and factors of the windows as kernels/ssim_tile.hpp lays them out.
-  struct Images {
-    AlignedScratch<std::int32_t> pixel, sum;
-    AlignedScratch<float> factor;
-    Images(std::size_t n_pixels, std::size_t n_windows)
-        : pixel(n_pixels), sum(n_windows), factor(2 * n_windows) {}
-  };
   struct State {
     Pulse pulse;
-    Images rows, lanes;
-    AlignedScratch<std::int32_t> column;
+    SsimTiles::Work tiles;
+    std::vector<std::int32_t> column;
     std::vector<double> column_score, rest;
     std::vector<float> losses;
     std::uint16_t left[ssim_rows * ssim_lanes];
     std::size_t n_left;
     SsimNumbers::Work work;
     bool rows_laid;
-    double total[ssim_tile_rows * ssim_lanes];
   };
 
   // `exact`: emit the canonical score of pairs above the threshold; else the float32 score of all.
@@ -60,6 +53,7 @@ class SsimScorer {
         width_(width),
         exact_(exact),
         threshold_(threshold),
+        tiles_(height, width),
         groups_{height, width, group_side(width, threshold)},
         bounded_(exact && threshold >= 0.3 && windows() <= 65536) {
     const double n = static_cast<double>(windows());
@@ -71,17 +65,15 @@ class SsimScorer {
 
   State make_state(Monitor& monitor) const {
     return {Pulse(monitor),
-            Images(rows * laid_pixels(), rows * windows()),
-            Images(ssim_lanes * laid_pixels(), ssim_lanes * windows()),
-            AlignedScratch<std::int32_t>(columns()),
+            tiles_.make_work(),
+            std::vector<std::int32_t>(3 * (width_ + 8)),
             std::vector<double>(width_ + 8),
             std::vector<double>(height_),
             std::vector<float>(bounded_ ? groups_.blocks() * 8 : 0),
             {},
             0,
             SsimNumbers::Work(bounded_ ? groups_ : SsimGroups{7, 7, 1}),
-            false,
-            {}};
+            false};
   }
 
   void begin(State& state, Range r) const {
@@ -100,15 +92,13 @@ class SsimScorer {
         return;
       }
     }
-    if (!state.rows_laid) lay_rows(state, r);
-    pack(state, b_, c);
+    if (!state.rows_laid) tiles_.lay_rows(a_, r, state.tiles, state.pulse);
+    state.rows_laid = true;
     while (r.size() > 0 && !emit.wants(r.end - 1, c.end - 1)) --r.end;
-    for (std::size_t i = r.begin; i < r.end; i += ssim_tile_rows) {
-      score_rows(state, i - r.begin);
-      for (std::size_t k = i; k < std::min(i + ssim_tile_rows, r.end); ++k)
-        for (std::size_t j = c.begin; j < c.end; ++j)
-          keep(state, k, j, mean_score(state, k - i, j - c.begin), emit);
-    }
+    tiles_.score(b_, c, r.size(), state.tiles, state.pulse);
+    for (std::size_t i = r.begin; i < r.end; ++i)
+      for (std::size_t j = c.begin; j < c.end; ++j)
+        keep(state, i, j, tiles_.mean(state.tiles, i - r.begin, j - c.begin), emit);
   }
 
   // The canonical score of row i of a and row j of b.
@@ -134,23 +124,6 @@ class SsimScorer {
   static std::size_t group_side(std::size_t width, double threshold) {
     return width <= 32 || threshold < 0.68 ? 3 : 4;
   }
-  // What ssim_pack, ssim_tile and ssim_pair need.
-  std::size_t columns() const {
-    return std::max(2 * (width_ + 8), ssim_tile_rows * (ssim_strip + 8)) * ssim_lanes;
-  }
-  // A strip of an image, whose columns of the tile stay in the nearest cache: `width` pixels and
-  // six windows less from column x on; the strips of an image lie one after the other, as if each
-  // were an image.
-  struct Strip {
-    std::size_t x, width, pixels_before, windows_before;
-  };
-  std::size_t strips() const { return (width_ - 6 + ssim_strip - 1) / ssim_strip; }
-  Strip strip(std::size_t k) const {
-    const std::size_t across = width_ - 6, x = k * across / strips();
-    return {x, (k + 1) * across / strips() - x + 6, height_ * (x + 6 * k), (height_ - 6) * x};
-  }
-  std::size_t laid_pixels() const { return height_ * (width_ + 6 * (strips() - 1)); }
-  std::size_t pixels() const { return height_ * width_; }
   std::size_t windows() const { return (height_ - 6) * (width_ - 6); }
   const std::uint8_t* image(const std::uint8_t* images, std::size_t k) const {
     return images + k * height_ * width_;
@@ -200,59 +173,6 @@ class SsimScorer {
     if (score > threshold_) emit(i, j, score);
   }
 
-  // Lays the rows of a band for the tile, in fours; the last one fills the last four.
-  void lay_rows(State& state, Range r) const {
-    for (std::size_t k = 0; k < rows && k / ssim_tile_rows * ssim_tile_rows < r.size(); ++k) {
-      const std::size_t of = std::min(k, r.size() - 1), four = k / ssim_tile_rows * ssim_tile_rows;
-      if (k % ssim_lanes == 0)
-        pack(state, a_, {r.begin + k, std::min(r.end, r.begin + k + ssim_lanes)});
-      kernels().ssim_unpack(state.lanes.pixel.data(), state.lanes.sum.data(),
-                            state.lanes.factor.data(), of % ssim_lanes, laid_pixels(), windows(),
-                            k % ssim_tile_rows, state.rows.pixel.data() + four * laid_pixels(),
-                            state.rows.sum.data() + four * windows(),
-                            state.rows.factor.data() + 2 * four * windows());
-      state.pulse.after(4 * windows());
-    }
-    state.rows_laid = true;
-  }
-
-  // Lays images side by side in lanes; lanes without an image are black.
-  void pack(State& state, const std::uint8_t* images, Range c) const {
-    constexpr std::size_t L = ssim_lanes;
-    for (std::size_t k = 0; k < strips(); ++k) {
-      const Strip at = strip(k);
-      const std::uint8_t* lanes[L] = {};
-      for (std::size_t n = 0; n < c.size(); ++n) lanes[n] = image(images, c.begin + n) + at.x;
-      kernels().ssim_pack(lanes, width_, height_, at.width, state.column.data(),
-                          state.lanes.pixel.data() + L * at.pixels_before,
-                          state.lanes.sum.data() + L * at.windows_before,
-                          state.lanes.factor.data() + 2 * L * at.windows_before);
-    }
-    state.pulse.after(8 * ssim_lanes * windows());
-  }
-
-  // Scores four rows of the band, from row `first` on, against the lanes.
-  void score_rows(State& state, std::size_t first) const {
-    constexpr std::size_t L = ssim_lanes, R = ssim_tile_rows;
-    std::fill_n(state.total, R * L, 0.0);
-    for (std::size_t k = 0; k < strips(); ++k) {
-      const Strip at = strip(k);
-      const std::size_t window = first * windows() + R * at.windows_before;
-      kernels().ssim_tile(state.rows.pixel.data() + first * laid_pixels() + R * at.pixels_before,
-                          state.rows.sum.data() + window, state.rows.factor.data() + 2 * window,
-                          height_, at.width, state.lanes.pixel.data() + L * at.pixels_before,
-                          state.lanes.sum.data() + L * at.windows_before,
-                          state.lanes.factor.data() + 2 * L * at.windows_before,
-                          state.column.data(), state.total);
-      state.pulse.after(R * L * (height_ - 6) * (at.width - 6));
-    }
-  }
-
-  double mean_score(const State& state, std::size_t row, std::size_t lane) const {
-    const double mean = state.total[row * ssim_lanes + lane] / static_cast<double>(windows());
-    return static_cast<double>(static_cast<float>(mean));
-  }
-
   template <class Emit>
   void keep(State& state, std::size_t i, std::size_t j, double score, const Emit& emit) const {
     if (exact_) {
@@ -268,6 +188,7 @@ class SsimScorer {
   std::size_t height_, width_;
   bool exact_;
   double threshold_;
+  SsimTiles tiles_;
   SsimGroups groups_;
   bool bounded_;
   float enough_;

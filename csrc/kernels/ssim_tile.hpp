@@ -68,23 +68,26 @@ static void ssim_pack(const std::uint8_t* const* images, std::size_t stride, std
   }
 }
 
-// Takes one lane out, as row `slot` of the four of a tile, which lie side by side.
+// Takes the first or the last four lanes out, as the rows of a tile.
 //   pixel, sum, factor               as ssim_pack wrote them
 //   row_pixel (height * width, 4)    halves 98 p and -98 p seven rows above
 //   row_sum (windows, 4)             halves 2 S and 1249
 //   row_factor (windows, 2, 4)
 static void ssim_unpack(const std::int32_t* pixel, const std::int32_t* sum, const float* factor,
-                        std::size_t lane, std::size_t n_pixels, std::size_t n_windows,
-                        std::size_t slot, std::int32_t* row_pixel, std::int32_t* row_sum,
-                        float* row_factor) {
-  constexpr std::size_t L = ssim_lanes, R = ssim_tile_rows;
-  for (std::size_t p = 0; p < n_pixels; ++p) {
-    const std::int32_t both = pixel[p * L + lane];
-    row_pixel[p * R + slot] = halves(ssim_area * (both & 0xffff), -ssim_area * (both >> 16));
-  }
+                        bool last, std::size_t n_pixels, std::size_t n_windows,
+                        std::int32_t* row_pixel, std::int32_t* row_sum, float* row_factor) {
+  using FourInts = std::int32_t __attribute__((vector_size(16), may_alias));
+  using FourPairs = std::int16_t __attribute__((vector_size(16), may_alias));
+  constexpr FourPairs share{49, -49, 49, -49, 49, -49, 49, -49};
+  const FourPairs* pixels = reinterpret_cast<const FourPairs*>(pixel) + last;
+  const FourInts* sums = reinterpret_cast<const FourInts*>(sum) + last;
+  const FourInts* factors = reinterpret_cast<const FourInts*>(factor) + last;
+  for (std::size_t p = 0; p < n_pixels; ++p)
+    reinterpret_cast<FourPairs*>(row_pixel)[p] = pixels[2 * p] * share;
   for (std::size_t w = 0; w < n_windows; ++w)
-    row_sum[w * R + slot] = halves(sum[w * L + lane] & 0xffff, ssim_high_row);
-  for (std::size_t f = 0; f < 2 * n_windows; ++f) row_factor[f * R + slot] = factor[f * L + lane];
+    reinterpret_cast<FourInts*>(row_sum)[w] = (sums[2 * w] & 0xffff) | ssim_high_row << 16;
+  for (std::size_t f = 0; f < 2 * n_windows; ++f)
+    reinterpret_cast<FourInts*>(row_factor)[f] = factors[2 * f];
 }
 
 // What the inner loop of the tile reads, at one row of pixels and of windows.
