@@ -14,6 +14,13 @@ constexpr std::size_t ssim_lanes = 8;
 // The most rows of a tile of the SSIM bound.
 constexpr std::size_t ssim_rows = 32;
 
+// Rows of an SSIM tile, which share what is loaded of its lanes; the most windows across that it
+// takes at once, so that its columns stay in the first cache; the most windows down, so that its
+// lanes come near to fitting in the second.
+constexpr std::size_t ssim_tile_rows = 4;
+constexpr std::size_t ssim_strip = 64;
+constexpr std::size_t ssim_piece_rows = 64;
+
 // The most products of two bytes that an int32 can hold: 2^31 / 255^2 = 33025, rounded down.
 constexpr std::size_t dot_block = 32768;
 
@@ -150,15 +157,16 @@ struct KernelTable {
                                 const DescriptorGroup* groups, const std::uint64_t* b,
                                 std::size_t n_b, const std::uint8_t* planes, MatchRule rule,
                                 std::uint32_t* scratch);
-  void (*ssim_pack)(const std::uint8_t* const* images, std::size_t height, std::size_t width,
-                    std::int32_t* column, std::int32_t* pixel, std::int32_t* sum, float* factor);
+  void (*ssim_pack)(const std::uint8_t* const* images, std::size_t stride, std::size_t height,
+                    std::size_t width, std::int32_t* column, std::int32_t* pixel, std::int32_t* sum,
+                    float* factor);
   void (*ssim_unpack)(const std::int32_t* pixel, const std::int32_t* sum, const float* factor,
-                      std::size_t lane, std::size_t n_pixels, std::size_t n_windows,
+                      bool last, std::size_t n_pixels, std::size_t n_windows,
                       std::int32_t* row_pixel, std::int32_t* row_sum, float* row_factor);
-  void (*ssim_tile)(const std::int32_t* const* row_pixel, const std::int32_t* const* row_sum,
-                    const float* const* row_factor, std::size_t height, std::size_t width,
+  void (*ssim_tile)(const std::int32_t* row_pixel, const std::int32_t* row_sum,
+                    const float* row_factor, std::size_t height, std::size_t width,
                     const std::int32_t* pixel, const std::int32_t* sum, const float* factor,
-                    std::int32_t* column, float* out);
+                    std::int32_t* column, double* total);
   double (*ssim_pair)(const std::uint8_t* a, const std::uint8_t* b, std::size_t height,
                       std::size_t width, std::int32_t* column, double* column_score,
                       const double* rest, double least);

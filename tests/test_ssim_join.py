@@ -89,7 +89,7 @@ def test_join_at_the_edges_of_tiles(isa: str, n_images: int) -> None:
         np.testing.assert_array_equal(got["score"], scores[i, j])
 
 
-@pytest.mark.parametrize("size", [(7, 7), (24, 24), (31, 70)], ids=str)
+@pytest.mark.parametrize("size", [(7, 7), (24, 24), (31, 70), (70, 71), (75, 140)], ids=str)
 def test_matrix_and_edges_are_the_same_bytes_for_every_isa_and_team(size: tuple[int, int]) -> None:
     images = np.concatenate([pictures(35, *size), extremes(*size)])
     found = set()

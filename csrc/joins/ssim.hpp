@@ -13,13 +13,14 @@
 #include "../kernels.hpp"
 #include "../pairwise.hpp"
 #include "ssim_bound.hpp"
+#include "ssim_tiles.hpp"
 
 namespace clusterimg {
 
 // How far the float32 tile may stray from the canonical score.
 // Per window, with u = 2^-24: the numerator is a product of two exact integers (3 roundings), the
-// denominator one of two sums of two numbers of two roundings each (7); adding two quotients as one
-// rounds four times more. The rounded constants change the luminance part l by at most
+// denominator one of two sums of two numbers of two roundings each (7), the quotient is rounded
+// once. The rounded constants change the luminance part l by at most
 // 0.005 / (4 * 31225) and the other by 0.16 / (2 * 275290), since (E - P) c / (E + c)^2 <= 1/4 for
 // P >= 0 and 1/2 for P >= -E: together 6 u. So a window, at most 1, strays by less than 20 u. Sums
 // of 64 windows add 64 u of their mean size; the rest is float64; the result is rounded once. 85 u
@@ -30,24 +31,16 @@ class SsimScorer {
  public:
   static constexpr std::size_t rows = ssim_rows;
   static constexpr std::size_t cols = ssim_lanes;
-  // Pixels, sums and factors of the windows as kernels/ssim_tile.hpp lays them out.
-  struct Images {
-    AlignedScratch<std::int32_t> pixel, sum;
-    AlignedScratch<float> factor;
-    Images(std::size_t n_pixels, std::size_t n_windows)
-        : pixel(n_pixels), sum(n_windows), factor(2 * n_windows) {}
-  };
   struct State {
     Pulse pulse;
-    Images rows, lanes;
-    AlignedScratch<std::int32_t> column;
+    SsimTiles::Work tiles;
+    std::vector<std::int32_t> column;
     std::vector<double> column_score, rest;
     std::vector<float> losses;
     std::uint16_t left[ssim_rows * ssim_lanes];
     std::size_t n_left;
     SsimNumbers::Work work;
     bool rows_laid;
-    float out[2 * ssim_lanes];
   };
 
   // `exact`: emit the canonical score of pairs above the threshold; else the float32 score of all.
@@ -60,6 +53,7 @@ class SsimScorer {
         width_(width),
         exact_(exact),
         threshold_(threshold),
+        tiles_(height, width),
         groups_{height, width, group_side(width, threshold)},
         bounded_(exact && threshold >= 0.3 && windows() <= 65536) {
     const double n = static_cast<double>(windows());
@@ -71,17 +65,15 @@ class SsimScorer {
 
   State make_state(Monitor& monitor) const {
     return {Pulse(monitor),
-            Images(rows * pixels(), rows * windows()),
-            Images(ssim_lanes * pixels(), ssim_lanes * windows()),
-            AlignedScratch<std::int32_t>(2 * (width_ + 8) * ssim_lanes),
+            tiles_.make_work(),
+            std::vector<std::int32_t>(3 * (width_ + 8)),
             std::vector<double>(width_ + 8),
             std::vector<double>(height_),
             std::vector<float>(bounded_ ? groups_.blocks() * 8 : 0),
             {},
             0,
             SsimNumbers::Work(bounded_ ? groups_ : SsimGroups{7, 7, 1}),
-            false,
-            {}};
+            false};
   }
 
   void begin(State& state, Range r) const {
@@ -100,16 +92,13 @@ class SsimScorer {
         return;
       }
     }
-    if (!state.rows_laid) lay_rows(state, r);
-    pack(state, b_, c);
+    if (!state.rows_laid) tiles_.lay_rows(a_, r, state.tiles, state.pulse);
+    state.rows_laid = true;
     while (r.size() > 0 && !emit.wants(r.end - 1, c.end - 1)) --r.end;
-    for (std::size_t i = r.begin; i < r.end; i += 2) {
-      score_rows(state, i - r.begin, std::min<std::size_t>(i + 1, r.end - 1) - r.begin);
-      for (std::size_t k = i; k < std::min(i + 2, r.end); ++k)
-        for (std::size_t j = c.begin; j < c.end; ++j)
-          keep(state, k, j, static_cast<double>(state.out[(k - i) * ssim_lanes + j - c.begin]),
-               emit);
-    }
+    tiles_.score(b_, c, r.size(), state.tiles, state.pulse);
+    for (std::size_t i = r.begin; i < r.end; ++i)
+      for (std::size_t j = c.begin; j < c.end; ++j)
+        keep(state, i, j, tiles_.mean(state.tiles, i - r.begin, j - c.begin), emit);
   }
 
   // The canonical score of row i of a and row j of b.
@@ -135,7 +124,6 @@ class SsimScorer {
   static std::size_t group_side(std::size_t width, double threshold) {
     return width <= 32 || threshold < 0.68 ? 3 : 4;
   }
-  std::size_t pixels() const { return height_ * width_; }
   std::size_t windows() const { return (height_ - 6) * (width_ - 6); }
   const std::uint8_t* image(const std::uint8_t* images, std::size_t k) const {
     return images + k * height_ * width_;
@@ -185,42 +173,6 @@ class SsimScorer {
     if (score > threshold_) emit(i, j, score);
   }
 
-  void lay_rows(State& state, Range r) const {
-    for (std::size_t k = 0; k < r.size(); ++k) {
-      if (k % ssim_lanes == 0)
-        pack(state, a_, {r.begin + k, std::min(r.end, r.begin + k + ssim_lanes)});
-      kernels().ssim_unpack(
-          state.lanes.pixel.data(), state.lanes.sum.data(), state.lanes.factor.data(),
-          k % ssim_lanes, pixels(), windows(), state.rows.pixel.data() + k * pixels(),
-          state.rows.sum.data() + k * windows(), state.rows.factor.data() + 2 * k * windows());
-      state.pulse.after(4 * windows());
-    }
-    state.rows_laid = true;
-  }
-
-  // Lays images side by side in lanes; lanes without an image are black.
-  void pack(State& state, const std::uint8_t* images, Range c) const {
-    const std::uint8_t* lanes[ssim_lanes] = {};
-    for (std::size_t k = 0; k < c.size(); ++k) lanes[k] = image(images, c.begin + k);
-    kernels().ssim_pack(lanes, height_, width_, state.column.data(), state.lanes.pixel.data(),
-                        state.lanes.sum.data(), state.lanes.factor.data());
-    state.pulse.after(8 * ssim_lanes * windows());
-  }
-
-  // Scores rows k and m of the band against the lanes.
-  void score_rows(State& state, std::size_t k, std::size_t m) const {
-    std::int32_t* pixel = state.rows.pixel.data();
-    std::int32_t* sum = state.rows.sum.data();
-    float* factor = state.rows.factor.data();
-    const std::int32_t* row_pixel[] = {pixel + k * pixels(), pixel + m * pixels()};
-    const std::int32_t* row_sum[] = {sum + k * windows(), sum + m * windows()};
-    const float* row_factor[] = {factor + 2 * k * windows(), factor + 2 * m * windows()};
-    kernels().ssim_tile(row_pixel, row_sum, row_factor, height_, width_, state.lanes.pixel.data(),
-                        state.lanes.sum.data(), state.lanes.factor.data(), state.column.data(),
-                        state.out);
-    state.pulse.after(2 * ssim_lanes * windows());
-  }
-
   template <class Emit>
   void keep(State& state, std::size_t i, std::size_t j, double score, const Emit& emit) const {
     if (exact_) {
@@ -236,6 +188,7 @@ class SsimScorer {
   std::size_t height_, width_;
   bool exact_;
   double threshold_;
+  SsimTiles tiles_;
   SsimGroups groups_;
   bool bounded_;
   float enough_;
