@@ -176,6 +176,15 @@ def test_pictures_are_shown(browser_page: Watched, curve: ThresholdCurve, file: 
     assert shown == names
 
 
+def test_a_score_at_the_threshold_is_below_the_cut(browser_page: Watched, tmp_path: Path) -> None:
+    examples = np.zeros(3, EDGE_DTYPE)
+    examples["i"], examples["j"], examples["score"] = 0, (1, 2, 3), (0.69, 0.69, 0.7)
+    path = tmp_path / "page.html"
+    path.write_text(page_of(made_curve(tmp_path, n_pictures=4, examples=examples), tmp_path))
+    page = browser_page.open(path)
+    assert (scores(page, "above"), scores(page, "below")) == ([0.7], [0.69, 0.69])
+
+
 # --- selecting ---
 
 
@@ -274,6 +283,10 @@ def test_keys_and_mouse_do_not_fight(browser_page: Watched, curve: ThresholdCurv
     frame(page)
     page.keyboard.press("Escape")
     assert check_figures(page, curve) == 0.69
+    move_to(page, 0.2)
+    frame(page)
+    page.keyboard.press("ArrowDown")  # from what is selected, not from what is hovered
+    assert 0.68 < check_figures(page, curve) < 0.69
     move_to(page, 0.8)
     frame(page)
     hovered = check_figures(page, curve)
