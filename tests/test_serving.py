@@ -81,9 +81,15 @@ class Asked:
     def end(self) -> float | BaseException | None:
         self._thread.join(5)
         assert not self._thread.is_alive()
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        assert self.is_closed()
         return self.result
+
+    def is_closed(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except ConnectionRefusedError:
+            return True
+        return False
 
 
 @pytest.fixture
@@ -263,6 +269,7 @@ def test_the_first_choice_counts_and_what_has_begun_is_answered(asked: Asked) ->
             lambda: asked.request()[0] == 200
         )  # a connection later than that one is served: it was accepted
         assert asked.choose(0.75) == 200
+        until(asked.is_closed)  # to new connections
         late.sendall(body[5:])
         answer = b"".join(iter(lambda: late.recv(4096), b""))
     assert b" 409 " in answer.partition(b"\r\n")[0]
@@ -369,7 +376,12 @@ def process(tmp_path: Path, **environment: str) -> Iterator[tuple[subprocess.Pop
     without = {name: value for name, value in os.environ.items() if name not in PERSONAL}
     command = [sys.executable, "-c", ASK, str(Path(__file__).parent)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**without, **environment}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**without, **environment},
+        start_new_session=True,
     ) as running:
         try:
             assert running.stdout is not None
@@ -409,7 +421,7 @@ try:
 except urllib.error.HTTPError as error:
     again = error.code
 with open({report!r} + ".part", "w") as report:
-    json.dump([sys.argv[1], where, len(page), again, tty], report)
+    json.dump([sys.argv[1], where, len(page), again, tty, os.getpid()], report)
 os.rename({report!r} + ".part", {report!r})
 import time; time.sleep(60)  # browsers stay
 """
@@ -422,15 +434,16 @@ def test_a_browser_is_opened_without_noise_or_waiting(tmp_path: Path) -> None:
     with process(tmp_path, DISPLAY=":99", BROWSER=str(program)) as (running, line):
         assert line.startswith("choose the threshold in the browser: http://127.0.0.1:")
         until(report.exists)
-        first, where, size, again, tty = json.loads(report.read_text())
+        first, where, size, again, tty, browser = json.loads(report.read_text())
         address = line.split()[-3]
         assert where == address and size > 10_000
         assert (
             first != address and again == 404
         )  # what other users can read in the list of processes is used up
         assert not tty
-        running.send_signal(signal.SIGINT)
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does
         assert running.communicate(timeout=10)[0] == "interrupted\n"
+        os.kill(browser, signal.SIGKILL)  # it is still there
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.server
 import os
 import re
@@ -144,21 +145,34 @@ def test_the_height_of_the_pointer_is_that_of_the_axis(browser_page: Watched, fi
             assert float(text(page, "#threshold")) == pytest.approx(value, abs=0.008)
 
 
-@pytest.mark.parametrize("width", [320, 360, 600, 1000, 1280, 1920])
+@pytest.mark.parametrize("width", [320, 360, 600, 1000, 1121, 1280, 1920])
 def test_nothing_jumps_while_the_threshold_moves(
-    new_page: Callable[..., Watched], file: Path, curve: ThresholdCurve, width: int
+    new_page: Callable[..., Watched], tmp_path: Path, curve: ThresholdCurve, folder: Path, width: int
 ) -> None:
     """A plot that shifts under the pointer would show another threshold than was pointed at."""
-    page = new_page(viewport={"width": width, "height": 800}).open(file)
+    many = {name: 2345 * getattr(curve, name) for name in ("pairs", "pairs_low", "pairs_high")}
+    path = tmp_path / "page.html"
+    path.write_text(page_of(dataclasses.replace(curve, **many), folder))
+    page = new_page(viewport={"width": width, "height": 800}).open(path)
     slider = page.locator("#slider")
     slider.focus()
-    places = []
+    places, seen = [], ""
     for key in ("Home", *["PageUp"] * 12):
         page.keyboard.press(key)
         boxes = "all => all.map((element) => JSON.stringify(element.getBoundingClientRect()))"
         places.append(page.eval_on_selector_all(".tile, .chart, #slider", boxes))
+        assert page.eval_on_selector_all(".tile *, .bar *", OVERFLOWING) == []
+        seen += text(page, "#pairs")
     assert slider.get_attribute("aria-valuenow") == "0.990"
+    assert "million" in seen
     assert places == places[:1] * len(places)
+
+
+OVERFLOWING = """all => all.filter((element) => {
+    const { overflowX, display } = getComputedStyle(element);
+    const holds = overflowX === "visible" && display !== "inline" && element.clientWidth;
+    return holds && element.scrollWidth > element.clientWidth + 1;
+}).map((element) => element.outerHTML.slice(0, 99))"""
 
 
 def test_pictures_are_shown(browser_page: Watched, curve: ThresholdCurve, file: Path) -> None:
@@ -174,6 +188,15 @@ def test_pictures_are_shown(browser_page: Watched, curve: ThresholdCurve, file: 
     assert all(max(width, height) == 96 for width, height, _ in shapes)
     shown = page.locator("#above .names bdi").all_text_contents()
     assert shown == names
+
+
+def test_a_score_at_the_threshold_is_below_the_cut(browser_page: Watched, tmp_path: Path) -> None:
+    examples = np.zeros(3, EDGE_DTYPE)
+    examples["i"], examples["j"], examples["score"] = 0, (1, 2, 3), (0.69, 0.69, 0.7)
+    path = tmp_path / "page.html"
+    path.write_text(page_of(made_curve(tmp_path, n_pictures=4, examples=examples), tmp_path))
+    page = browser_page.open(path)
+    assert (scores(page, "above"), scores(page, "below")) == ([0.7], [0.69, 0.69])
 
 
 # --- selecting ---
@@ -274,6 +297,10 @@ def test_keys_and_mouse_do_not_fight(browser_page: Watched, curve: ThresholdCurv
     frame(page)
     page.keyboard.press("Escape")
     assert check_figures(page, curve) == 0.69
+    move_to(page, 0.2)
+    frame(page)
+    page.keyboard.press("ArrowDown")  # from what is selected, not from what is hovered
+    assert 0.68 < check_figures(page, curve) < 0.69
     move_to(page, 0.8)
     frame(page)
     hovered = check_figures(page, curve)
@@ -629,14 +656,7 @@ def test_nothing_overflows_or_overlaps(
                 across = min(a["right"], b["right"]) - max(a["left"], b["left"])
                 along = min(a["bottom"], b["bottom"]) - max(a["top"], b["top"])
                 assert across <= 0.5 or along <= 0.5
-        inside = page.eval_on_selector_all(
-            ".tile *, .bar *, .pair *",
-            """all => all.filter((element) => {
-                const { overflowX, display } = getComputedStyle(element);
-                const holds = overflowX === "visible" && display !== "inline" && element.clientWidth;
-                return holds && element.scrollWidth > element.clientWidth + 1;
-            }).map((element) => element.outerHTML.slice(0, 99))""",
-        )
+        inside = page.eval_on_selector_all(".tile *, .bar *, .pair *", OVERFLOWING)
         assert inside == []
         watched.screenshot(f"curve-{name}-{width}-{scheme}", full_page=True)
 

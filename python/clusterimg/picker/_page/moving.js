@@ -1,13 +1,21 @@
 // What is said of one threshold, and moving to another: mouse, touch and keys.
 
+function figure(id, text) {
+  const [, about, number] = /^(about )?(.*)$/.exec(text);
+  const small = document.createElement("small");
+  small.textContent = about ?? "";
+  at(id).replaceChildren(small, number);
+}
+
 function tell() {
   const step = hovered ?? chosen;
   const texts = data.texts;
   at("threshold").textContent = data.labels[step];
   const isPreview = hovered !== null && hovered !== chosen;
   at("badge").textContent = isPreview ? "click to select" : step === data.usual ? "default" : "";
-  [at("pairs").textContent, at("pairs-range").textContent] = texts.pairs[step];
-  at("images").textContent = texts.images[step][0];
+  figure("pairs", texts.pairs[step][0]);
+  at("pairs-range").textContent = texts.pairs[step][1];
+  figure("images", texts.images[step][0]);
   at("images-range").textContent = [texts.images[step][1], texts.share[step]].filter(Boolean).join(" \u00b7 ");
   at("clusters").textContent = data.clusters[step].toLocaleString("en-US");
   at("largest").textContent = data.largest[step].toLocaleString("en-US");
