@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
+    from matplotlib.lines import Line2D
     from matplotlib.text import Text
 
 __all__ = ["ACCENT", "INK", "LINE", "PALE", "WARM", "Examples", "Numbers"]
 
 INK, PALE, LINE, ACCENT, WARM = "#1c2733", "#6b7785", "#1f6f8b", "#c2410c", "#8a6d1d"
 
-SIDE_BOX = (0.60, 0.03, 0.385, 0.88)
-"""The same of the numbers and example pairs beside it."""
+_LEFT, _RIGHT = 0.6, 0.985
+"""Where the panel begins and ends in the figure."""
 
 N_EXAMPLES = 3
 """Pairs shown above the cut, and as many below."""
@@ -42,16 +43,15 @@ class Numbers:
 
     def __init__(self, figure: Figure, curve: ThresholdCurve) -> None:
         self._curve = curve
-        left = SIDE_BOX[0]
-        self._threshold = figure.text(left, 0.885, "", size=21, weight="bold", color=ACCENT, va="center")
-        self._note = figure.text(0.985, 0.885, "", size=9, color=WARM, va="center", ha="right")
+        self._threshold = figure.text(_LEFT, 0.885, "", size=21, weight="bold", color=ACCENT, va="center")
+        self._note = figure.text(_RIGHT, 0.885, "", size=9, color=WARM, va="center", ha="right")
         of = of_what(curve)
         labels = ("similar pairs", "clustered images", f"clusters{of}", f"largest cluster{of}")
         self._values = []
         for row, label in enumerate(labels):
             height = 0.838 - 0.032 * row
-            figure.text(left, height, label, size=9.5, color=PALE, va="center")
-            self._values.append(figure.text(left + 0.17, height, "", size=9.5, va="center"))
+            figure.text(_LEFT, height, label, size=9.5, color=PALE, va="center")
+            self._values.append(figure.text(_LEFT + 0.17, height, "", size=9.5, va="center"))
 
     def artists(self) -> list[Artist]:
         return [self._threshold, self._note, *self._values]
@@ -81,14 +81,12 @@ class Examples:
         self._curve, self._pictures = curve, pictures
         self._drawable = _drawable()
         self._pairs: list[tuple[int, int, float] | None] = []
-        left, width = SIDE_BOX[0], SIDE_BOX[2]
-        self._rows = [_Row(figure, left, bottom) for bottom in _ROWS]
-        for height, title in (
-            (0.7, "just above the cut: similar"),
-            (_CUT - 0.018, "not above it: not similar"),
-        ):
-            figure.text(left, height, title, size=9, weight="bold", va="center")
-        figure.add_artist(_line(left, width, _CUT))
+        self._rows = [_Row(figure, _LEFT, bottom) for bottom in _ROWS]
+        self._titles = [
+            figure.text(_LEFT, height, "", size=9, weight="bold", va="center")
+            for height in (0.7, _CUT - 0.018)
+        ]
+        figure.add_artist(_line())
 
     def artists(self) -> list[Artist]:
         return [*self._titles, *(artist for row in self._rows for artist in row.artists())]
@@ -124,10 +122,10 @@ class Examples:
         )
 
 
-def _line(left: float, width: float, height: float) -> Any:
+def _line() -> Line2D:
     from matplotlib.lines import Line2D
 
-    return Line2D([left, left + width], [height, height], color=ACCENT, linewidth=1.4)
+    return Line2D([_LEFT, _RIGHT], [_CUT, _CUT], color=ACCENT, linewidth=1.4)
 
 
 class _Row:
