@@ -56,8 +56,8 @@ class Drawing:
         self.figure, self.curve, self._pictures = figure, curve, pictures
         self.threshold = curve.default
         self.axes = _axes_of_curve(figure, curve)
-        figure.text(0.085, 0.955, _title(curve), size=13, weight="bold", va="center")
-        figure.text(0.085, 0.915, basis(curve), size=9, color=PALE, va="center")
+        figure.text(0.085, 0.962, _title(curve), size=13, weight="bold", va="center")
+        figure.text(0.085, 0.928, basis(curve), size=9, color=PALE, va="center")
         figure.text(0.085, 0.022, hint, size=9, color=PALE, va="center")
         self._sizes: dict[Text, float] = {}
         self._cut = self.axes.axhline(self.threshold, color=ACCENT, linewidth=1.4, zorder=4)

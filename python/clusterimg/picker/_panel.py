@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._pictures import Pictures, Shown
-from ._wording import images_text, of_what, pairs_text, shortened, shown_name, step_of, threshold_text
+from ._wording import (
+    clusters_line,
+    images_line,
+    pairs_line,
+    shortened,
+    shown_name,
+    step_of,
+    threshold_text,
+)
 from .curve import ThresholdCurve
 
 if TYPE_CHECKING:
@@ -28,13 +36,16 @@ _LEFT, _RIGHT = 0.6, 0.985
 N_EXAMPLES = 3
 """Pairs shown above the cut, and as many below."""
 
-_ROWS = (0.59, 0.4955, 0.401, 0.253, 0.1585, 0.064)
+_LINES = (0.838, 0.807, 0.776)
+"""Heights of what is said of a threshold."""
+
+_ROWS = (0.618, 0.521, 0.424, 0.266, 0.169, 0.072)
 """Bottoms of the rows of examples in the figure, three above the cut and three below."""
 
-_FRAME = (0.072, 0.088)
+_FRAME = (0.073, 0.09)
 """Width and height of one picture in it."""
 
-_CUT = 0.379
+_CUT = 0.405
 """Height of the line between them."""
 
 
@@ -43,35 +54,24 @@ class Numbers:
 
     def __init__(self, figure: Figure, curve: ThresholdCurve) -> None:
         self._curve = curve
-        self._threshold = figure.text(_LEFT, 0.885, "", size=21, weight="bold", color=ACCENT, va="center")
-        self._note = figure.text(_RIGHT, 0.885, "", size=9, color=WARM, va="center", ha="right")
-        of = of_what(curve)
-        labels = ("similar pairs", "clustered images", f"clusters{of}", f"largest cluster{of}")
-        self._values = []
-        for row, label in enumerate(labels):
-            height = 0.838 - 0.032 * row
-            figure.text(_LEFT, height, label, size=9.5, color=PALE, va="center")
-            self._values.append(figure.text(_LEFT + 0.17, height, "", size=9.5, va="center"))
+        self._threshold = figure.text(_LEFT, 0.88, "", size=21, weight="bold", color=ACCENT, va="center")
+        self._note = figure.text(_RIGHT, 0.88, "", size=9, color=WARM, va="center", ha="right")
+        self._lines = [figure.text(_LEFT, height, "", size=9.5, va="center") for height in _LINES]
 
     def artists(self) -> list[Artist]:
-        return [self._threshold, self._note, *self._values]
+        """Return what changes."""
+        return [self._threshold, self._note, *self._lines]
 
     def show(self, threshold: float) -> None:
+        """Say what a threshold gives."""
         curve, point = self._curve, self._curve.at(threshold)
         self._threshold.set_text(threshold_text(threshold))
-        same = step_of(curve, threshold) == step_of(curve, curve.default)
-        note = (
-            "the method's own" if threshold == curve.default else "same as the method's own" if same else ""
-        )
-        self._note.set_text(note)
-        values = (
-            pairs_text(point),
-            images_text(curve, point),
-            f"{point.clusters:,}",
-            f"{point.largest:,} images" if point.largest else "none",
-        )
-        for text, value in zip(self._values, values, strict=True):
-            text.set_text(value)
+        is_same = step_of(curve, threshold) == step_of(curve, curve.default)
+        note = "the method's own" if threshold == curve.default else "does what the method's own does"
+        self._note.set_text(note if is_same else "")
+        lines = (pairs_line(point), images_line(curve, point), clusters_line(curve, point))
+        for text, line in zip(self._lines, lines, strict=True):
+            text.set_text(line)
 
 
 class Examples:
@@ -84,14 +84,16 @@ class Examples:
         self._rows = [_Row(figure, _LEFT, bottom) for bottom in _ROWS]
         self._titles = [
             figure.text(_LEFT, height, "", size=9, weight="bold", va="center")
-            for height in (0.7, _CUT - 0.018)
+            for height in (0.728, _CUT - 0.025)
         ]
         figure.add_artist(_line())
 
     def artists(self) -> list[Artist]:
+        """Return what changes."""
         return [*self._titles, *(artist for row in self._rows for artist in row.artists())]
 
     def show(self, threshold: float) -> None:
+        """Show the pairs next to a threshold."""
         above, below = self._curve.examples_near(threshold, N_EXAMPLES)
         empty: list[tuple[int, int, float] | None] = [None] * N_EXAMPLES
         # The nearest to the cut is next to it on both sides.
@@ -103,6 +105,7 @@ class Examples:
             self._fill(row, pair)
 
     def load(self) -> bool:
+        """Load one picture that is missing; return whether there was one."""
         for row, pair in zip(self._rows, self._pairs, strict=True):
             for k in pair[:2] if pair else ():
                 if self._pictures.load(self._curve.files[k]):

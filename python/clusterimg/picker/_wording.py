@@ -16,13 +16,13 @@ __all__ = [
     "about",
     "basis",
     "between",
+    "clusters_line",
     "compact_interval",
     "estimate",
-    "images_text",
+    "images_line",
     "interval",
     "is_known",
-    "of_what",
-    "pairs_text",
+    "pairs_line",
     "sentence",
     "share",
     "shortened",
@@ -53,13 +53,26 @@ def estimate(value: float, low: float, high: float, *, most: float = math.inf) -
     if is_known(low, high):
         return f"{value:,.0f}"
     unit = _unit(value, low, high)
-    return f"{min(round(value / unit) * unit, most):,.0f}"
+    return _said(min(round(value / unit) * unit, most))
 
 
 def interval(low: float, high: float, *, most: float = math.inf) -> str:
-    """Return "900 to 1,600": whole numbers, rounded outwards."""
+    """Return "900 to 1,600" or "11 to 14 million", rounded outwards."""
     low_unit, high_unit = _unit(low, low, high), _unit(high, low, high)
-    return f"{math.floor(low / low_unit) * low_unit:,.0f} to {_up(high, high_unit, most):,.0f}"
+    first = _said(math.floor(low / low_unit) * low_unit)
+    last = _said(min(math.ceil(high / high_unit) * high_unit, most))
+    size = first.partition(" ")[2]
+    if size and size == last.partition(" ")[2]:
+        first = first.partition(" ")[0]
+    return f"{first} to {last}"
+
+
+def _said(value: float) -> str:
+    """Return "12,300", or "1.23 million": of an estimate nobody wants to count the zeros."""
+    for size, name in ((10**9, " billion"), (10**6, " million")):
+        if value >= size:
+            return f"{value / size:,.6f}".rstrip("0").rstrip(".") + name
+    return f"{value:,.0f}"
 
 
 def compact_interval(low: float, high: float) -> str:
@@ -74,10 +87,6 @@ def _compact(value: float, rounded: Callable[[float], int]) -> str:
         if whole >= size:
             return f"{whole / size:g}{letter}"
     return f"{whole}"
-
-
-def _up(high: float, unit: int, most: float) -> float:
-    return min(math.ceil(high / unit) * unit, most)
 
 
 def _unit(value: float, low: float, high: float) -> int:
@@ -134,31 +143,32 @@ def threshold_text(threshold: float) -> str:
     return f"{threshold:.2f}"
 
 
-def pairs_text(point: CurvePoint) -> str:
+def pairs_line(point: CurvePoint) -> str:
     """Return how many similar pairs there would be."""
-    return about(point.pairs, point.pairs_low, point.pairs_high)
+    pairs = "pair" if point.pairs_high == 1 else "pairs"
+    return f"{about(point.pairs, point.pairs_low, point.pairs_high)} similar {pairs}"
 
 
-def images_text(curve: ThresholdCurve, point: CurvePoint) -> str:
+def images_line(curve: ThresholdCurve, point: CurvePoint) -> str:
     """Return how many images would be in clusters, and their share."""
     found = about(point.images, point.images_low, point.images_high, most=curve.n_images)
-    return f"{found}, {share(point.images, curve.n_images)} of all"
+    return f"{found} images in clusters, {share(point.images, curve.n_images)} of all"
 
 
-def of_what(curve: ThresholdCurve) -> str:
-    """Return what the numbers of clusters are of: nothing to say where they are of all images."""
-    return "" if curve.is_exact else " (sample)"
+def clusters_line(curve: ThresholdCurve, point: CurvePoint) -> str:
+    """Return how many clusters there would be, or are in the sample."""
+    where = "" if curve.is_exact else " in the sample"
+    if not point.clusters:
+        return f"no cluster{where}"
+    clusters = "1 cluster" if point.clusters == 1 else f"{point.clusters:,} clusters"
+    return f"{clusters}{where}, {'' if point.clusters == 1 else 'the largest '}of {point.largest:,} images"
 
 
 def sentence(curve: ThresholdCurve, threshold: float) -> str:
     """Return what a threshold would give, in one line."""
     point = curve.at(threshold)
-    found = about(point.images, point.images_low, point.images_high, most=curve.n_images)
-    return (
-        f"threshold {threshold_text(threshold)}: {pairs_text(point)} similar "
-        f"{'pair' if point.pairs_high == 1 else 'pairs'}; {found} images in clusters, "
-        f"{share(point.images, curve.n_images)} of all"
-    )
+    lines = (pairs_line(point), images_line(curve, point), clusters_line(curve, point))
+    return f"threshold {threshold_text(threshold)}: {'; '.join(lines)}"
 
 
 def basis(curve: ThresholdCurve) -> str:
