@@ -28,6 +28,9 @@ SIZE = (11.0, 7.2)
 CURVE_BOX = (0.085, 0.125, 0.47, 0.745)
 """Left, bottom, width and height of the curve in the figure."""
 
+_WIDE_BOX = (0.085, 0.125, 0.88, 0.745)
+"""The same where no pictures are beside it."""
+
 _MANY_PAIRS = 1000
 """From so many on, numbers of pairs are on a logarithmic axis at first."""
 
@@ -55,7 +58,7 @@ class Drawing:
         """`pictures` are those of the example pairs, if they are to be shown; `hint` stands at the bottom."""
         self.figure, self.curve, self._pictures = figure, curve, pictures
         self.threshold = curve.default
-        self.axes = _axes_of_curve(figure, curve)
+        self.axes = _axes_of_curve(figure, curve, CURVE_BOX if pictures is not None else _WIDE_BOX)
         figure.text(0.085, 0.962, _title(curve), size=13, weight="bold", va="center")
         figure.text(0.085, 0.928, basis(curve), size=9, color=PALE, va="center")
         figure.text(0.085, 0.022, hint, size=9, color=PALE, va="center")
@@ -65,7 +68,7 @@ class Drawing:
         (self._span,) = self.axes.plot(
             [0, 0], [0, 0], color=ACCENT, linewidth=4, alpha=0.45, solid_capstyle="butt", zorder=5
         )
-        self._numbers = Numbers(figure, curve)
+        self._numbers = Numbers(figure, curve, is_beside=pictures is not None)
         self._examples = None if pictures is None else Examples(figure, curve, pictures)
         self.use_log_scale(bool(curve.pairs_high.max() >= _MANY_PAIRS))
         self.move_to(self.threshold)
@@ -135,8 +138,8 @@ def _tick(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def _axes_of_curve(figure: Figure, curve: ThresholdCurve) -> Axes:
-    axes = figure.add_axes(CURVE_BOX)
+def _axes_of_curve(figure: Figure, curve: ThresholdCurve, box: tuple[float, float, float, float]) -> Axes:
+    axes = figure.add_axes(box)
     top = 1.0
     bottom = min(float(curve.thresholds[0]), curve.default)
     margin = 0.02 * max(top - bottom, 1e-6)

@@ -36,9 +36,6 @@ _LEFT, _RIGHT = 0.6, 0.985
 N_EXAMPLES = 3
 """Pairs shown above the cut, and as many below."""
 
-_LINES = (0.838, 0.807, 0.776)
-"""Heights of what is said of a threshold."""
-
 _ROWS = (0.618, 0.521, 0.424, 0.266, 0.169, 0.072)
 """Bottoms of the rows of examples in the figure, three above the cut and three below."""
 
@@ -52,11 +49,14 @@ _CUT = 0.405
 class Numbers:
     """What the threshold gives, in words."""
 
-    def __init__(self, figure: Figure, curve: ThresholdCurve) -> None:
+    def __init__(self, figure: Figure, curve: ThresholdCurve, *, is_beside: bool) -> None:
+        """`is_beside`: beside the curve, else within its frame, where there is room above it."""
         self._curve = curve
-        self._threshold = figure.text(_LEFT, 0.88, "", size=21, weight="bold", color=ACCENT, va="center")
-        self._note = figure.text(_RIGHT, 0.88, "", size=9, color=WARM, va="center", ha="right")
-        self._lines = [figure.text(_LEFT, height, "", size=9.5, va="center") for height in _LINES]
+        left, right, top = (_LEFT, _RIGHT, 0.88) if is_beside else (0.57, 0.955, 0.82)
+        self._threshold = figure.text(left, top, "", size=21, weight="bold", color=ACCENT, va="center")
+        self._note = figure.text(right, top, "", size=9, color=WARM, va="center", ha="right")
+        heights = (top - 0.042, top - 0.073, top - 0.104)
+        self._lines = [figure.text(left, height, "", size=9.5, va="center") for height in heights]
 
     def artists(self) -> list[Artist]:
         """Return what changes."""

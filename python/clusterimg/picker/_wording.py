@@ -59,20 +59,30 @@ def estimate(value: float, low: float, high: float, *, most: float = math.inf) -
 def interval(low: float, high: float, *, most: float = math.inf) -> str:
     """Return "900 to 1,600" or "11 to 14 million", rounded outwards."""
     low_unit, high_unit = _unit(low, low, high), _unit(high, low, high)
-    first = _said(math.floor(low / low_unit) * low_unit)
-    last = _said(min(math.ceil(high / high_unit) * high_unit, most))
-    size = first.partition(" ")[2]
-    if size and size == last.partition(" ")[2]:
-        first = first.partition(" ")[0]
-    return f"{first} to {last}"
+    first, last = math.floor(low / low_unit) * low_unit, min(math.ceil(high / high_unit) * high_unit, most)
+    (_, name), (size, other) = _size(first), _size(last)
+    if name != other:  # "1 to 14 million" might mean either
+        return f"{first:,.0f} to {last:,.0f}"
+    return f"{_in_units(first, size)} to {_in_units(last, size)}{name}"
 
 
 def _said(value: float) -> str:
     """Return "12,300", or "1.23 million": of an estimate nobody wants to count the zeros."""
+    size, name = _size(value)
+    return _in_units(value, size) + name
+
+
+def _size(value: float) -> tuple[int, str]:
     for size, name in ((10**9, " billion"), (10**6, " million")):
         if value >= size:
-            return f"{value / size:,.6f}".rstrip("0").rstrip(".") + name
-    return f"{value:,.0f}"
+            return size, name
+    return 1, ""
+
+
+def _in_units(value: float, size: int) -> str:
+    if size == 1:
+        return f"{value:,.0f}"
+    return f"{value / size:,.6f}".rstrip("0").rstrip(".")
 
 
 def compact_interval(low: float, high: float) -> str:
