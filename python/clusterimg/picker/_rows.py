@@ -12,11 +12,13 @@ __all__ = ["changing", "telling"]
 
 
 def changing(curve: ThresholdCurve) -> NDArray[np.intp]:
-    """Return the steps at which a number differs from the step before; the first and the default's too."""
+    """Return a step for each set of numbers: the lowest one with them, or the default's."""
     numbers = np.column_stack([curve.pairs, curve.images, curve.clusters, curve.largest])
     differs = np.ones(len(numbers), bool)
     differs[1:] = (numbers[1:] != numbers[:-1]).any(axis=1)
-    differs[step_of(curve, curve.default)] = True
+    default = step_of(curve, curve.default)
+    differs[np.flatnonzero(differs[: default + 1])[-1]] = False
+    differs[default] = True
     return np.flatnonzero(differs)
 
 

@@ -77,8 +77,10 @@ def choose_in_table(
     while True:
         try:
             line = ask(prompt) if ask is not None else console.input(prompt, markup=False, emoji=False)
-        except EOFError:
+        except (EOFError, KeyboardInterrupt) as end:
             dialog.say("")  # the prompt's line is over
+            if isinstance(end, KeyboardInterrupt):
+                raise
             raise UsageError(
                 "no threshold was chosen before the input ended: choose one, or give --threshold a number"
             ) from None
