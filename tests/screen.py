@@ -47,7 +47,7 @@ def wait_for(find: Callable[[], Found | None], what: str) -> Found:
 def screen(width: int = 1200, height: int = 800) -> Iterator[Screen]:
     """Give a screen, and put it away at the end."""
     reader, writer = os.pipe()
-    size = ["-screen", "0", f"{width}x{height}x24"]
+    size = ["-screen", "0", f"{width}x{height}x24", "-dpi", "96"]  # at which windows aren't scaled
     command = ["Xvfb", "-displayfd", str(writer), *size, "-nolisten", "tcp", "-noreset"]
     with subprocess.Popen(command, pass_fds=[writer], stderr=subprocess.DEVNULL) as server:
         os.close(writer)

@@ -106,12 +106,12 @@ class Examples:
 
     def load(self) -> bool:
         """Load one picture that is missing; return whether there was one."""
+        files = (self._curve.files[k] for pair in self._pairs if pair for k in pair[:2])
+        if not any(self._pictures.load(file) for file in files):
+            return False
         for row, pair in zip(self._rows, self._pairs, strict=True):
-            for k in pair[:2] if pair else ():
-                if self._pictures.load(self._curve.files[k]):
-                    self._fill(row, pair)
-                    return True
-        return False
+            self._fill(row, pair)  # a file may be in several
+        return True
 
     def _fill(self, row: _Row, pair: tuple[int, int, float] | None) -> None:
         if pair is None:

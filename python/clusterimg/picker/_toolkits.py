@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-__all__ = ["backend", "why_no_window"]
+__all__ = ["find_backend", "why_no_window"]
 
 _QTS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 
@@ -18,16 +18,11 @@ _SECONDS = 30.0
 
 def why_no_window() -> str | None:
     """Return why no window can be opened here, or None where one can."""
-    return _find()[1]
+    return find_backend()[1]
 
 
-def backend() -> str:
-    """Return the matplotlib module that opens windows here; ask `why_no_window` first."""
-    return _find()[0]
-
-
-def _find() -> tuple[str, str | None]:
-    """Return the module of the first toolkit that can open a window, or why none can."""
+def find_backend() -> tuple[str, str | None]:
+    """Return the matplotlib module of the first toolkit that can open a window, and why none can."""
     if importlib.util.find_spec("matplotlib") is None:
         return "", "matplotlib is not installed: pip install 'clusterimg[plot]'"
     if _no_display():

@@ -21,7 +21,7 @@ from ..errors import UsageError
 from ._drawing import SIZE, Drawing, style
 from ._pictures import Pictures
 from ._rows import changing
-from ._toolkits import backend, why_no_window
+from ._toolkits import find_backend, why_no_window
 from ._wording import step_of, threshold_at
 from .curve import ThresholdCurve
 
@@ -102,7 +102,7 @@ def choose_in_window(curve: ThresholdCurve, folder: str | Path) -> float | None:
         Ctrl-C was pressed in the terminal.
     """
     require("matplotlib", extra="plot")
-    reason = why_no_window()
+    backend, reason = find_backend()
     if reason is not None:
         raise UsageError(f"can't open a window: {reason}")
     from matplotlib import rc_context
@@ -110,7 +110,7 @@ def choose_in_window(curve: ThresholdCurve, folder: str | Path) -> float | None:
 
     with style(), rc_context({"toolbar": "None"}):
         figure = Figure(SIZE, dpi=100)
-        canvas = importlib.import_module(backend()).FigureCanvas
+        canvas = importlib.import_module(backend).FigureCanvas
         manager = canvas.new_manager(figure, 1)
         return _Chooser(Drawing(figure, curve, Pictures(Path(folder)), _HINT), manager).chosen()
 
