@@ -430,6 +430,7 @@ def test_keys(window: OpenWindow, x11: Screen, tmp_path: Path) -> None:
     curve = large_curve()
     shown = window("large_curve()", tmp_path)
     assert shown.wait_at(0.69)["is_log"]
+    wait_for(lambda: has_cut(x11, place(curve, 0.69)[1]), "line at the default")
     keep(x11, "window_large")
     x11.move(20, 20)  # in the window, beside the curve
     x11.press("up")
@@ -444,8 +445,11 @@ def test_keys(window: OpenWindow, x11: Screen, tmp_path: Path) -> None:
     assert "0 similar pairs" in shown.wait_until(lambda told: told["threshold"] > 0.99, "end")["texts"]
     x11.press("end")
     shown.wait_at(0.4)
+    wait_for(lambda: has_cut(x11, place(curve, 0.4)[1]), "line at the lowest")
+    before = x11.pixels()
     x11.press("l")
     shown.wait_until(lambda told: not told["is_log"], "linear axis")
+    wait_for(lambda: (x11.pixels() != before).any(), "change")
     keep(x11, "window_linear")
     x11.press("l")
     shown.wait_until(lambda told: told["is_log"], "logarithmic axis")
@@ -478,6 +482,7 @@ def test_a_window_of_nothing(window: OpenWindow, x11: Screen, tmp_path: Path) ->
     shown = window("curve_of_pairs([], ['a', 'b'])", tmp_path)
     assert "2 images: no two of them are similar, whatever the threshold." in shown.told[-1]["texts"]
     assert "no example above the cut" in shown.told[-1]["texts"]
+    wait_for(lambda: has_cut_somewhere(x11), "line at the default")
     keep(x11, "window_empty")
     x11.move(20, 20)
     x11.press("up")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ACCENT", "INK", "LINE", "PALE", "WARM", "Examples", "Numbers"]
 
 INK, PALE, LINE, ACCENT, WARM = "#1c2733", "#6b7785", "#1f6f8b", "#c2410c", "#8a6d1d"
+_EMPTY = "#f1f3f5"
 
 _LEFT, _RIGHT = 0.6, 0.985
 """Where the panel begins and ends in the figure."""
@@ -165,7 +166,10 @@ class _Frame:
 
     def __init__(self, figure: Figure, box: tuple[float, float, float, float]) -> None:
         self.axes = figure.add_axes(box)
-        self.axes.set_axis_off()
+        self.axes.set_xticks([])
+        self.axes.set_yticks([])
+        self.axes.spines[:].set_visible(False)
+        self.axes.set_facecolor(_EMPTY)
         blank = np.zeros((1, 1, 3), np.uint8)
         self._image: AxesImage = self.axes.imshow(blank, interpolation="antialiased")
         look: dict[str, Any] = {"size": 7, "color": PALE, "ha": "center", "va": "center"}
@@ -178,8 +182,11 @@ class _Frame:
         self.axes.set_visible(True)
         self._reason.set_text(picture.reason)
         self._image.set_visible(picture.pixels is not None)
+        self.axes.set_frame_on(picture.pixels is None)
         if picture.pixels is None:
+            self.axes.set_aspect("auto")
             return
+        self.axes.set_aspect("equal")
         height, width = picture.pixels.shape[:2]
         self._image.set_data(picture.pixels)
         self._image.set_extent((0, width, height, 0))
