@@ -206,6 +206,12 @@ def test_short_thresholds_do_what_the_long_ones_do(curve: ThresholdCurve) -> Non
     assert threshold_at(curve, step_of(curve, curve.default)) == curve.default
 
 
+def test_the_default_is_never_said_shorter() -> None:
+    """0.7 would do the same: but what the method has is 0.69."""
+    curve = curve_of_pairs([(0, 1, 0.5), (1, 2, 0.703)], "abc", default=0.69)
+    assert threshold_at(curve, step_of(curve, 0.69)) == 0.69
+
+
 @given(curves(), st.integers(3, 20))
 def test_rows_are_those_that_tell_most(curve: ThresholdCurve, n: int) -> None:
     steps = changing(curve)
