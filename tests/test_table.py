@@ -26,7 +26,6 @@ from clusterimg.picker.table import choose_in_table, table
 from curves import curve_of_pairs, large_curve
 from pictures import groups, save
 
-ASK_IS_WIRED = False
 """Whether `run --threshold ask` is there: its test runs from then on."""
 
 PAIRS = [(0, 1, 0.97), (1, 2, 0.93), (3, 4, 0.8), (5, 6, 0.75), (4, 5, 0.6), (6, 7, 0.5)]
@@ -441,7 +440,6 @@ def test_a_narrow_terminal_without_colour_or_unicode(terminal: OpenTerminal) -> 
 
 
 @missing_tmux
-@pytest.mark.skipif(not ASK_IS_WIRED, reason="run --threshold ask is not there yet")
 def test_run_asks_at_a_terminal(terminal: OpenTerminal, tmp_path: Path) -> None:
     folder = save(tmp_path / "photos", groups())
     at = terminal("-m", "clusterimg", "run", str(folder), "--threshold", "ask", "--ui", "table")

@@ -24,7 +24,6 @@ from curves import curve_of_pairs, large_curve
 from pictures import groups, noisy, picture, save
 from screen import WITHIN, Screen, screen, wait_for, why_no_screen
 
-ASK_IS_WIRED = False
 """Whether `run --threshold ask` is there: its test runs from then on."""
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: clusterimg[plot]")
@@ -493,7 +492,6 @@ def test_a_window_of_nothing(window: OpenWindow, x11: Screen, tmp_path: Path) ->
 
 
 @needs_screen
-@pytest.mark.skipif(not ASK_IS_WIRED, reason="run --threshold ask is not there yet")
 def test_run_asks_in_a_window(x11: Screen, tmp_path: Path) -> None:
     pytest.importorskip("tkinter")
     folder = save(tmp_path / "photos", groups())

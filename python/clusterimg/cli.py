@@ -85,7 +85,10 @@ def _chooser(ui: str, shows: _progress.Shown) -> Choose:
         from rich.console import Console
 
         with shows.paused():
-            return ask(curve, folder, ui=view, console=Console(stderr=True), announce=_say)
+            chosen = ask(curve, folder, ui=view, console=Console(stderr=True), announce=_say)
+        if chosen is not None:
+            _say(f"threshold {chosen:.6g}")
+        return chosen
 
     return choose
 

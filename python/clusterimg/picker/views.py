@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from ._browsers import why_no_browser
 from .curve import ThresholdCurve
 
 if TYPE_CHECKING:
@@ -59,22 +58,16 @@ def view_for(ui: str, *, is_terminal: bool) -> str:
             raise UsageError(f"no window can be opened: {reason}; try --ui page or --ui table")
     if ui != "auto":
         return ui
-    if _has_display():
+    if why_no_browser() is None:
         return "page"
     if is_terminal:
         return "table"
     raise UsageError(
-        "nobody can be asked: there is no display and no terminal here; give --threshold a number or auto, "
+        "nobody can be asked: there is no browser and no terminal here; give --threshold a number or auto, "
         "or --ui page to serve the page"
     )
 
 
 def can_ask(*, is_terminal: bool) -> bool:
     """Return whether there is somebody to ask: a display or a terminal."""
-    return is_terminal or _has_display()
-
-
-def _has_display() -> bool:
-    if sys.platform in ("darwin", "win32"):
-        return "SSH_CONNECTION" not in os.environ
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return is_terminal or why_no_browser() is None
