@@ -76,7 +76,7 @@ class Drawing:
     @property
     def is_log(self) -> bool:
         """Whether the numbers of pairs are on a logarithmic axis."""
-        return self.axes.get_xscale() != "linear"
+        return str(self.axes.get_xscale()) != "linear"
 
     def rescale(self) -> None:
         """Bring all texts to the size of the figure, so that they never overlap."""

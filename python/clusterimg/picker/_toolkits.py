@@ -11,7 +11,11 @@ __all__ = ["find_backend", "why_no_window"]
 
 _QTS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 
-_QT_OPENS = "from matplotlib.backends.qt_compat import QtWidgets; QtWidgets.QApplication([])"
+_QT_OPENS = """
+from matplotlib.backends.backend_qtagg import FigureCanvas
+from matplotlib.figure import Figure
+FigureCanvas.new_manager(Figure(), 1)
+"""
 
 _SECONDS = 30.0
 
@@ -67,5 +71,5 @@ def _why_no_qt() -> str | None:
         return f"{installed[0]}: no window within {_SECONDS:g} s"
     if tried.returncode:
         said = tried.stderr.strip().splitlines() or [f"it ended with {tried.returncode}"]
-        return f"{installed[0]}: {said[0]}"
+        return f"{installed[0]}: {said[-1] if said[0].startswith('Traceback') else said[0]}"
     return None
