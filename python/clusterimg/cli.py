@@ -127,7 +127,8 @@ def _show_curve(curve: ThresholdCurve, *, as_table: bool) -> None:
 
         from .picker.table import table
 
-        Console().print(table(curve))
+        console = Console()
+        console.print(table(curve, width=console.width))
     found = _by_rule(curve)["auto"]
     print(f"auto takes {found.threshold:.6g}: {found.reason}")
 

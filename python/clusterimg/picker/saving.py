@@ -6,7 +6,6 @@ import csv
 from pathlib import Path
 
 from .._files import replacing, write_error
-from ..errors import ResultError
 from .curve import ThresholdCurve
 
 __all__ = ["save"]
@@ -31,12 +30,7 @@ def save(
     if picture is not None:
         from .window import save_plot
 
-        try:
-            save_plot(curve, picture, folder=folder)
-        except OSError as error:
-            raise write_error(picture, error) from error
-        except ValueError as error:  # an ending that matplotlib doesn't know
-            raise ResultError(f"can't write {picture}: {error}") from error
+        save_plot(curve, picture, folder=folder)
     if table is not None:
         _write_csv(table, curve)
 
