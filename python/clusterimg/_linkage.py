@@ -89,8 +89,9 @@ class Pairs:
 
 def keys_of(i: NDArray[Any], j: NDArray[Any]) -> Nodes:
     """Return each pair of nodes as one number, the lower node in its upper half."""
-    low, high = np.minimum(i, j), np.maximum(i, j)
-    return low.astype(np.int64) << 32 | high.astype(np.int64)
+    low, high = np.minimum(i, j).astype(np.int64), np.maximum(i, j).astype(np.int64)
+    key: Nodes = low << 32 | high
+    return key
 
 
 def nodes_of(key: Nodes) -> tuple[Nodes, Nodes]:
@@ -100,7 +101,8 @@ def nodes_of(key: Nodes) -> tuple[Nodes, Nodes]:
 
 def _is_loop(key: Nodes) -> NDArray[np.bool_]:
     low, high = nodes_of(key)
-    return low == high
+    loops: NDArray[np.bool_] = low == high
+    return loops
 
 
 def roots_of(parent: Nodes) -> Nodes:

@@ -8,13 +8,12 @@ score 1: it may have to leave them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._distinct import first_equal
-from ._linkage import Pairs, agglomerated, joined_apart, keys_of, nodes_of, roots_of
+from ._linkage import Pairs, agglomerated, joined_apart, keys_of, nodes_of
 from ._types import EDGE_DTYPE
 from .backends import Engine
 
@@ -125,7 +124,7 @@ def _spread(
 
 
 def _bound(bonds: Indices, node: Indices, n: int, engine: Engine) -> Indices:
-    """Return for each node the lowest node of those that are must-linked to it, directly or through others."""
+    """Return for each node the lowest of those that are must-linked to it, directly or through others."""
     images = np.flatnonzero(bonds >= 0)
     return _components(node[images], node[images[first_equal(bonds[images])]], n, engine)
 

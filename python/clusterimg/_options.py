@@ -9,6 +9,7 @@ from typing import Any
 
 from . import __version__
 from .backends import BACKENDS
+from .clustering import LINKAGES
 from .images import DECODES
 from .merging import MERGES
 from .methods import ALIASES, METHODS
@@ -48,6 +49,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     add("--scale", type=float, metavar="F", help="instead of a size: F times their own: ssim, orb, tm")
     add("--hash-size", type=int, metavar="N", help="bits a side of the hash, 8 to 64: imagehash")
     add("--orb-rule", choices=RULES, help="what makes a match good: orb")
+    _add_linkage(add, "components", "components")
     add("--decode", choices=DECODES, default="exact", help="fast: large JPEGs at 1/2, 1/4 or 1/8 (exact)")
     add = _add_places(run, "FOLDER_clustered beside FOLDER")
     add("--recursive", action="store_true", help="take the images of subfolders too")
@@ -64,11 +66,18 @@ def _add_merge(merge: argparse.ArgumentParser) -> None:
     merge.add_argument("results", nargs="+", metavar="RESULT", help="result folders of one method")
     add = merge.add_argument_group("what is similar").add_argument
     add("--threshold", type=float, metavar="T", help="similar means score > T (that of the results)")
+    _add_linkage(add, None, "that of the results")
     choices = [how for how in MERGES if how != "no"]
     add("--merge", choices=choices, default="representatives", help="what is compared (representatives)")
     _add_places(merge, "RESULT_merged beside the first")
     _add_engine(merge)
     _add_terminal(merge)
+
+
+def _add_linkage(add: Callable[..., Any], default: str | None, shown: str) -> None:
+    add("--linkage", choices=LINKAGES, default=default, help=f"stricter ones against chains ({shown})")
+    add("--must-link", metavar="FILE", help="CSV table file_a,file_b: images that belong together")
+    add("--cannot-link", metavar="FILE", help="CSV table file_a,file_b: images to be kept apart")
 
 
 def _add_places(command: argparse.ArgumentParser, default_out: str) -> Callable[..., Any]:

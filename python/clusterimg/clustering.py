@@ -17,6 +17,7 @@ from .errors import UsageError
 
 __all__ = [
     "LINKAGES",
+    "ImagePairs",
     "Known",
     "check_linkage",
     "components",

@@ -21,10 +21,12 @@ from ._flow import (
     decided,
     earlier,
     finished,
+    given_as,
     put_back,
     strictly,
     workplace,
 )
+from ._linking import Given, Linking, read_pairs
 from ._memory import batch_size_for, parse_memory
 from ._reader import Reader
 from ._store import Store
@@ -42,6 +44,9 @@ def run(
     *,
     method: str = "imagehash",
     threshold: float | None = None,
+    linkage: str = "components",
+    must_link: Given | None = None,
+    cannot_link: Given | None = None,
     out: str | os.PathLike[str] | None = None,
     transfer: str = "copy",
     merge: str = "representatives",
@@ -73,6 +78,16 @@ def run(
         `imagehash` (`phash`), `ssim`, `minhash`, `orb` or `tm`.
     threshold : float
         Images are similar if their score is above it. The method's default, if not given.
+    linkage : str
+        `components`: similar images share a cluster, directly or through others. Against chains:
+        `complete`: all images of a cluster are similar to each other; `average`: of the pairs between
+        two clusters that are joined, half or more are similar. See `link`.
+    must_link : path or pairs of files
+        A CSV table with the columns `file_a` and `file_b`, names as in `clusters.csv`, or the pairs:
+        such images share a cluster, whatever their scores.
+    cannot_link : path or pairs of files
+        The same for images that must not share a cluster. Similar pairs are taken from the strongest
+        down; those that would join two such images are refused, and listed in `refused.csv`.
     out : path
         The result folder, new or empty unless resumed or overwritten; `FOLDER_clustered` beside the
         folder, if not given.
@@ -137,6 +152,7 @@ def run(
         moved.update(_links_to(moved, job.source, listing.skipped))
         with clock("list"):
             files, stamps = _with_moved(job.source, listing.files, moved)
+            job.linking.check([*files, *(skip.file for skip in listing.skipped)])
             skipped = tuple(skip for skip in listing.skipped if skip.file not in moved)
         if not files:
             hint = "" if recursive else " (subfolders need recursive)"
@@ -149,7 +165,7 @@ def run(
             store = Store(out / results.STATE_FOLDER, features)
             if None in store.find(list(moved), np.array(list(moved.values()))):
                 _read_again(job, out, manifest)
-            batches = Batches(out, manifest, store, job.method, job.engine, progress, clock)
+            batches = Batches(out, manifest, store, job.method, job.engine, progress, clock, job.linking)
             batches.cluster(job.source, files, stamps, job.batch_size, reader)
             labels = batches.merge(merge)
             decision = decided(job, batches, labels, about=features, skipped=skipped)
@@ -161,21 +177,26 @@ def run(
 
 
 def _job(asked: Mapping[str, Any], progress: Progress | None) -> Job:
-    """Return what was asked for, every default filled in. Touches no file."""
+    """Return what was asked for, every default filled in. Touches no image."""
     check_options(asked)
     images.policy(asked["decode"])
     options = {name: asked[name] for name in ("threshold", "size", "scale", "hash_size", "orb_rule")}
     method = create(asked["method"], **options)
     memory = parse_memory(asked["memory"])
     source = Path(asked["folder"])
+    linking = Linking(
+        asked["linkage"],
+        *(read_pairs(asked[name], name) for name in ("must_link", "cannot_link")),
+    )
     real = Path(os.path.realpath(source))  # resolve() raises for a loop of links, which find() names
     beside = real.with_name(f"{real.name}_clustered")
     return Job(
-        asked=asked,
+        asked={**asked, **given_as(asked)},
         source=source,
         target=beside if asked["out"] is None else Path(asked["out"]),
         method=method,
         engine=select(asked["backend"], n_threads=asked["threads"]),
+        linking=linking,
         memory=memory,
         batch_size=asked["batch_size"] or batch_size_for(method.item_bytes, memory),
         progress=progress,
@@ -213,4 +234,5 @@ def _with_moved(
 def _inputs(job: Job, features: Mapping[str, Any], files: Sequence[str], stamps: NDArray[np.int64]) -> str:
     """Return a text that names all that decides the clusters."""
     options = dict(job.method.kernel_options)
-    return digest_of(features, options, job.method.threshold, job.merge, job.batch_size, list(files), stamps)
+    found = (features, options, job.method.threshold, job.merge, job.batch_size, list(files), stamps)
+    return digest_of(*found, job.linking.key)
