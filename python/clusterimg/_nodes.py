@@ -47,16 +47,17 @@ class Known:
 def groups_of_images(
     edges: NDArray[np.void], n: int, linkage: str, known: Known, engine: Engine
 ) -> NDArray[np.int64]:
-    """Return for each image the number of its group; an image alone has one of its own."""
+    """Return for each image the number of its group; an image alone has one of its own.
+
+    Components without cannot-links need none of this.
+    """
     node = _nodes(known, n)
     size = np.bincount(node, minlength=n)
     i, j, score = _between_nodes(edges, node, known)
     bound = _bound(known.bonds, node, n, engine)
     apart = bound[node[known.apart]].reshape(-1, 2)
     plain = _components(bound[i], bound[j], n, engine)
-    if linkage == "components" and not len(apart):
-        return _of_images(plain, bound, node)
-    order = np.lexsort((*_ordered_ends(i, j, known.order), -score))
+    order = np.lexsort((keys_of(known.order[i], known.order[j]), -score))
     i, j = i[order], j[order]
     if linkage == "components":
         matters = np.zeros(n, bool)  # the components that hold two images which must not meet
@@ -93,10 +94,11 @@ def _between_nodes(
     low, high = nodes_of(key)
     differ = low != high
     key, score = key[differ], score[differ]
-    order = np.lexsort((-score, key))
-    order = order[np.diff(key[order], prepend=-1) != 0]
-    i, j = nodes_of(key[order])
-    score = score[order]
+    if not (np.diff(key) > 0).all():
+        order = np.lexsort((-score, key))
+        order = order[np.diff(key[order], prepend=-1) != 0]
+        key, score = key[order], score[order]
+    i, j = nodes_of(key)
     nodes = np.flatnonzero(node == np.arange(len(node)))
     if not (first[nodes] != nodes).any() and (np.bincount(first[nodes]) <= 1).all():
         return i, j, score
@@ -140,12 +142,6 @@ def _components(i: Indices, j: Indices, n: int, engine: Engine) -> Indices:
     return lowest
 
 
-def _ordered_ends(i: Indices, j: Indices, order: Indices) -> tuple[Indices, Indices]:
-    """Return the higher and the lower of the two ends, by their places in the order."""
-    a, b = order[i], order[j]
-    return np.maximum(a, b), np.minimum(a, b)
-
-
 def _agglomerated(
     i: Indices, j: Indices, size: Indices, bound: Indices, plain: Indices, apart: Indices, linkage: str
 ) -> Indices:
@@ -153,9 +149,7 @@ def _agglomerated(
     n, count = len(size), size[i] * size[j]
     size = np.bincount(bound, weights=size, minlength=n).astype(np.int64)
     pairs = Pairs(bound[i], bound[j], count, np.arange(len(i)), np.zeros(len(i), bool))
-    if len(apart):
-        pairs = pairs.with_others(_forbidden(apart))
-    pairs = pairs.between(np.arange(n))
+    pairs = pairs.with_others(_forbidden(apart)).between(np.arange(n))
     whole = _whole(pairs, size, plain)
     joined = agglomerated(pairs.where(~whole[plain[pairs.a]]), size, linkage)
     return np.where(whole[plain], plain, joined)

@@ -155,6 +155,10 @@ def linked(
     edges: NDArray[np.void], n_images: int, linkage: str, known: Known, engine: Engine
 ) -> NDArray[np.int32]:
     """Return the labels of images by a linkage, under what is known of them."""
+    if linkage == "components" and not len(known.apart):
+        bound = np.flatnonzero(known.bonds >= 0)
+        must = np.column_stack([bound[first_equal(known.bonds[bound])], bound])
+        return engine.components(np.concatenate([edges, _as_edges(must)]), n_images)
     groups = groups_of_images(edges, n_images, linkage, known, engine)
     alone = np.bincount(groups, minlength=n_images)[groups] < 2
     return number_by_appearance(np.where(alone, -1, groups))
