@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import kernels
     from ._types import EDGE_DTYPE, Features, Ragged
-    from .clustering import components
+    from .clustering import components, link
     from .errors import (
         BackendUnavailable,
         ClusterimgError,
@@ -54,6 +54,7 @@ __all__ = [
     "evaluate",
     "extract",
     "kernels",
+    "link",
     "merge",
     "run",
     "similar_pairs",
@@ -66,7 +67,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "_types": ("EDGE_DTYPE", "Features", "Ragged"),
-    "clustering": ("components",),
+    "clustering": ("components", "link"),
     "errors": tuple(name for name in __all__ if name.endswith(("Error", "Unavailable", "Extra", "Skipped"))),
     "evaluation": ("evaluate",),
     "joining": ("merge",),

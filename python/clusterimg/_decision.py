@@ -29,6 +29,7 @@ class Decision:
     batches, batch_labels, labels : (n,) int32
     representatives : (n,) intp, -1 for an outlier
     scores : (n,) float64, with the representative, NaN for an outlier
+    refused : similar pairs that cannot-links keep apart, REFUSED_DTYPE
     skipped : files that can't be used
     facts : what else the summary tells, as JSON has it
     """
@@ -41,6 +42,7 @@ class Decision:
     labels: NDArray[np.int32]
     representatives: NDArray[np.intp]
     scores: NDArray[np.float64]
+    refused: NDArray[np.void]
     skipped: tuple[Skip, ...]
     facts: Mapping[str, Any]
 
@@ -76,4 +78,4 @@ class Decision:
             return None  # what it held, if there was one, is found again
 
 
-_ARRAYS = ("stamps", "batches", "batch_labels", "labels", "representatives", "scores")
+_ARRAYS = ("stamps", "batches", "batch_labels", "labels", "representatives", "scores", "refused")

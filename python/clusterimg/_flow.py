@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 
 from . import images, results
 from ._decision import Decision
+from ._linking import Linking
 from ._types import BackendReport, Progress, Skip
 from ._versions import versions
 from .backends import Engine
-from .batches import Batches, Clock
+from .batches import Batches, Clock, digest_of
 from .clustering import first_members
 from .errors import FilesSkipped, ResultError, UsageError
 from .merging import MERGES
@@ -33,6 +35,7 @@ __all__ = [
     "decided",
     "earlier",
     "finished",
+    "given_as",
     "put_back",
     "strictly",
     "workplace",
@@ -49,6 +52,8 @@ class Result:
     batches : (n,) int32
     representatives : (n,) index of the first image of the cluster, -1 for an outlier
     scores : (n,) float64, score with the representative, NaN for an outlier
+    refused : similar pairs that cannot-links keep apart: structured array i, j, score, reason (the place
+        of the cannot-link in `summary["constraints"]["cannot_link"]`), the strongest first
     targets : where each file went, relative to `out` (under `dry_run`: where it would); empty for a
         file that was not handed over
     skipped : files that were left out, with reasons
@@ -65,6 +70,7 @@ class Result:
     scores: NDArray[np.float64]
     targets: tuple[str, ...]
     skipped: tuple[Skip, ...]
+    refused: NDArray[np.void]
     backend: BackendReport
     summary: Mapping[str, Any]
 
@@ -76,6 +82,7 @@ class Job:
     asked : the parameters as they came, which `run.json` tells
     source, target : folder of the images, result folder
     choice : how the threshold was chosen, if it was not given
+    linking : how similar pairs become clusters
     """
 
     asked: Mapping[str, Any]
@@ -83,6 +90,7 @@ class Job:
     target: Path
     method: Classic
     engine: Engine
+    linking: Linking
     memory: int
     batch_size: int
     transfer: str
@@ -114,6 +122,15 @@ def check_options(asked: Mapping[str, Any]) -> None:
         raise UsageError(f"threshold must be below 1, the highest score there is, got {threshold:g}")
     if asked["resume"] and asked["overwrite"]:
         raise UsageError("resume goes on with a result, overwrite deletes it: give one of them")
+
+
+def given_as(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how constraints were given: the path of a table, how many pairs, or None."""
+    given = {name: asked[name] for name in ("must_link", "cannot_link")}
+    return {
+        name: pairs if pairs is None or isinstance(pairs, str | os.PathLike) else f"{len(pairs)} pairs"
+        for name, pairs in given.items()
+    }
 
 
 def about(method: Classic, decode: str, decoders: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,7 +172,9 @@ def earlier(out: Path, inputs: str) -> Decision | None:
     if decision is not None and not all(_is_whole(out / name) for name in decision.facts["tables"]):
         decision = None
     if decision is None:
-        results.remove_tables(out, results.FINAL_TABLES)  # they tell of what is no longer so
+        results.remove_tables(
+            out, (*results.FINAL_TABLES, results.REFUSED)
+        )  # they tell of what is no longer so
     return decision
 
 
@@ -205,6 +224,7 @@ def decided(
         labels=labels,
         representatives=representatives,
         scores=batches.scores_with(representatives),
+        refused=batches.refused(labels),
         skipped=skipped,
         facts={
             "merge": job.merge if batches.count > 1 else "one batch: nothing to merge",
@@ -215,6 +235,7 @@ def decided(
             "decoders": dict(batches.decoders),
             "featureless": batches.featureless,
             "near_flat": batches.near_flat,
+            "without_effect": job.linking.without_effect(batches.files),
         },
     )
 
@@ -265,6 +286,7 @@ def finished(
         scores=decision.scores,
         targets=done.targets,
         skipped=decision.skipped,
+        refused=decision.refused,
         backend=job.engine.report,
         summary=summary,
     )
@@ -294,7 +316,13 @@ def _write_tables(
     )
     manifest.add_table(results.SKIPPED)
     results.write_skipped(out, decision.skipped)
-    written = {*results.FINAL_TABLES, *decision.facts["tables"], *[results.CURVE] * (job.choice is not None)}
+    written = {*results.FINAL_TABLES, *decision.facts["tables"]}
+    if job.choice is not None:
+        written.add(results.CURVE)
+    if job.linking.cannot:
+        manifest.add_table(results.REFUSED)
+        results.write_refused(out, decision.refused, decision.files, job.linking.cannot)
+        written.add(results.REFUSED)
     results.remove_tables(out, set(manifest.record.tables) - written)
     if not job.keep_features:
         results.remove_state(out)
@@ -309,6 +337,7 @@ def _summary(job: Job, decision: Decision, clock: Clock, reused: Mapping[str, in
         "out": job.target,
         "method": job.method.name,
         "threshold": job.method.threshold,
+        "linkage": job.linking.linkage,
         "memory": job.memory,
         "batch_size": job.batch_size,
         "threads": job.engine.report.n_threads,
@@ -319,6 +348,12 @@ def _summary(job: Job, decision: Decision, clock: Clock, reused: Mapping[str, in
         "method_parameters": {**job.method.params, **job.method.kernel_options},
         "threshold_choice": job.choice,
         "merge": facts["merge"],
+        "constraints": {
+            "must_link": job.linking.must,
+            "cannot_link": job.linking.cannot,
+            "digest": digest_of(job.linking.must, job.linking.cannot),
+            "without_effect": facts["without_effect"],
+        },
         "image_policy": policy,
         "features": features,
         "backend": job.engine.report,
@@ -331,6 +366,7 @@ def _summary(job: Job, decision: Decision, clock: Clock, reused: Mapping[str, in
             "clustered": int((labels >= 0).sum()),
             "outliers": int((labels < 0).sum()),
             "pairs": facts["pairs"],
+            "refused": len(decision.refused),
             "decoders": facts["decoders"],
         },
         "plans": clock.plans,

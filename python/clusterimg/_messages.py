@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from . import pipeline, results
 
@@ -47,6 +49,7 @@ def summary(result: pipeline.Result, *, verbose: bool) -> str:
         lines.append(f"used from before: {images}{batches}")
     if counts["batches"] > 1:
         lines.append(f"{counts['batches']} batches, merged by {result.summary['merge']}")
+    lines += _linked(result.summary)
     for state, meaning in (
         ("featureless", "only copies of them count as similar"),
         ("near_flat", "hardly any contrast"),
@@ -73,6 +76,22 @@ def summary(result: pipeline.Result, *, verbose: bool) -> str:
     if parameters["transfer"] == "move":
         lines.append(f"to put the files back: clusterimg undo {_quoted(result.out)}")
     return "\n".join(lines)
+
+
+def _linked(summary: Mapping[str, Any]) -> list[str]:
+    """Return what there is to tell of linkage and constraints."""
+    linkage, held = summary["parameters"]["linkage"], summary["constraints"]
+    lines = [f"linkage {linkage}"] * (linkage != "components")
+    if held["must_link"] or held["cannot_link"]:
+        must, cannot = len(held["must_link"]), len(held["cannot_link"])
+        told = f"{counted(must, 'must-link')}, {counted(cannot, 'cannot-link')}"
+        if held["without_effect"]:
+            told += f"; {len(held['without_effect']):,} without effect, of skipped files: listed in run.json"
+        lines.append(told)
+    if held["cannot_link"]:
+        refused = counted(summary["counts"]["refused"], "similar pair")
+        lines.append(f"{refused} refused under cannot-links: listed in refused.csv")
+    return lines
 
 
 def _quoted(path: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from . import __version__
 from ._choosing import WAYS
 from .backends import BACKENDS
+from .clustering import LINKAGES
 from .images import DECODES
 from .merging import MERGES
 from .methods import ALIASES, METHODS
@@ -47,6 +48,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.set_defaults(command="run")
     add = _add_method(run)
     add("--threshold", type=_threshold, metavar="T", help=SIMILAR)
+    _add_linkage(add, "components", "components")
     _add_sample(run)
     _add_places(run, "FOLDER_clustered beside FOLDER")
     add = run.add_argument_group("how").add_argument
@@ -97,11 +99,18 @@ def _add_merge(merge: argparse.ArgumentParser) -> None:
     merge.add_argument("results", nargs="+", metavar="RESULT", help="result folders of one method")
     add = merge.add_argument_group("what is similar").add_argument
     add("--threshold", type=float, metavar="T", help="similar means score > T (that of the results)")
+    _add_linkage(add, None, "that of the results")
     choices = [how for how in MERGES if how != "no"]
     add("--merge", choices=choices, default="representatives", help="what is compared (representatives)")
     _add_places(merge, "RESULT_merged beside the first")
     _add_engine(merge)
     _add_terminal(merge)
+
+
+def _add_linkage(add: Callable[..., Any], default: str | None, shown: str) -> None:
+    add("--linkage", choices=LINKAGES, default=default, help=f"stricter ones against chains ({shown})")
+    add("--must-link", metavar="FILE", help="CSV table file_a,file_b: images that belong together")
+    add("--cannot-link", metavar="FILE", help="CSV table file_a,file_b: images to be kept apart")
 
 
 def _add_places(command: argparse.ArgumentParser, default_out: str) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ from ._names import escape_name
 from ._table_readers import CLUSTER_COLUMNS, CLUSTERS, RUN
 from ._types import Skip
 
-__all__ = ["run_text", "write_clusters", "write_json", "write_run", "write_skipped"]
+__all__ = ["run_text", "write_clusters", "write_json", "write_refused", "write_run", "write_skipped"]
 
 
 def write_clusters(
@@ -86,6 +86,28 @@ def write_skipped(out: Path, skips: Iterable[Skip]) -> None:
     ordered = sorted(skips, key=lambda skip: skip.file)
     rows = ((escape_name(skip.file), escape_name(skip.reason)) for skip in ordered)
     _write_table(out / "skipped.csv", ("file", "reason"), rows)
+
+
+def write_refused(
+    out: Path,
+    refused: NDArray[np.void],
+    files: Sequence[str],
+    reasons: Sequence[tuple[str, str]],
+) -> None:
+    """Write `refused.csv`: similar pairs of images, each with the two files that may not meet.
+
+    `refused` has the fields i, j (indices of `files`), score, and reason (an index of `reasons`).
+    """
+    rows = (
+        (
+            escape_name(files[i]),
+            escape_name(files[j]),
+            repr(score),
+            *(escape_name(file) for file in reasons[reason]),
+        )
+        for i, j, score, reason in refused.tolist()
+    )
+    _write_table(out / "refused.csv", ("file_a", "file_b", "score", "cannot_a", "cannot_b"), rows)
 
 
 def write_run(out: Path, summary: Mapping[str, Any]) -> None:

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from . import merging, results
 from ._distinct import distinct
+from ._linking import REFUSED_DTYPE, Linking
 from ._reading import ReadBatch
 from ._store import Place, Store
-from ._types import Features, Progress
+from ._types import Features, Progress, no_edges
 from .backends import Engine
 from .clustering import number_by_appearance
 from .errors import ResultError
@@ -80,12 +81,14 @@ class Batches:
         engine: Engine,
         progress: Progress | None,
         clock: Clock,
+        linking: Linking,
     ) -> None:
         self._target, self._manifest, self._store = target, manifest, store
-        self._method, self._engine = method, engine
+        self._method, self._engine, self._linking = method, engine, linking
         self._progress, self._clock = progress, clock
         self._labels: list[NDArray[np.int32]] = []
         self._stamps = [np.empty((0, 2), np.int64)]
+        self._digests: list[NDArray[np.uint8]] = []
         self.files: list[str] = []
         self.featureless: list[str] = []
         self.near_flat: list[str] = []
@@ -151,6 +154,7 @@ class Batches:
             features = self._store.put(places, fresh, empty=features_of([], self._method))
         self.files += files
         self._stamps.append(stamps)
+        self._digests.append(features.digests)
         self.decoders.update(place.decoder for place in places)
         self.featureless += [files[k] for k in np.flatnonzero(features.featureless).tolist()]
         self.near_flat += [files[k] for k in np.flatnonzero(features.near_flat).tolist()]
@@ -162,6 +166,8 @@ class Batches:
                 labels = self._engine.components(edges, len(files))
             else:
                 labels, edges = self._cluster(features)
+            if edges is not None and not self._linking.is_plain:
+                labels = self._linking.of_batch(edges, files, features.digests, self._engine)
         self._labels.append(labels)
         if edges is not None:
             self._write_edges(stage, _shifted(edges, first), key)
@@ -189,7 +195,7 @@ class Batches:
             if how == "no" or self.count < 2:
                 return number_by_appearance(groups)
             if how == "representatives":
-                merged = merging.representatives(groups, starts, self._store, self._method, self._engine)
+                merged = self._by_representatives(groups, starts)
                 if merged.edges is not None:
                     self._write_edges(how, merged.edges)
                 return merged.labels
@@ -200,7 +206,33 @@ class Batches:
                 if merged.edges is not None:
                     self._write_edges(f"batch_{p}_batch_{q}", merged.edges)
                 report(done, n_merges)
+            if not self._linking.is_plain:
+                digests = np.concatenate(self._digests)
+                labels = self._linking.of_all(self._all_edges(), self.files, digests, self._engine)
             return labels
+
+    def _by_representatives(self, groups: NDArray[np.int64], starts: NDArray[np.int64]) -> merging.Merged:
+        if self._linking.is_plain:
+            return merging.representatives(groups, starts, self._store, self._method, self._engine)
+        bonds = self._linking.bonds(self.files)
+        return merging.linked_representatives(
+            groups, bonds, starts, self._store, self._method, self._engine, self._linking
+        )
+
+    def _all_edges(self) -> NDArray[np.void]:
+        """Return the pairs of all tables written."""
+        return np.concatenate(
+            [no_edges(), *(results.read_similarities(self._target / name).edges for name in self.tables)]
+        )
+
+    def refused(self, labels: NDArray[np.int32]) -> NDArray[np.void]:
+        """Return the similar pairs that cannot-links keep apart, REFUSED_DTYPE, the strongest first."""
+        found = [np.empty(0, REFUSED_DTYPE)]
+        for name in self.tables if self._linking.cannot else ():
+            edges = results.read_similarities(self._target / name).edges
+            found.append(self._linking.refused(edges, self.files, labels))
+        refused = np.concatenate(found)
+        return refused[np.lexsort((refused["j"], refused["i"], -refused["score"]))]
 
     def scores_with(self, representatives: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the score of each image with its representative, NaN where it has none."""

@@ -23,15 +23,18 @@ from ._flow import (
     decided,
     earlier,
     finished,
+    given_as,
     put_back,
     strictly,
     workplace,
 )
+from ._linking import Given, Linking, NamePairs, read_pairs
 from ._memory import parse_memory
 from ._store import Place, Store
 from ._types import Progress, Skip
 from .backends import select
 from .batches import Batches, Clock, digest_of
+from .clustering import check_linkage
 from .errors import ResultError, UsageError
 from .extraction import features_of
 from .merging import groups_of
@@ -44,6 +47,9 @@ def merge(
     results: Sequence[str | os.PathLike[str]],
     *,
     threshold: float | None = None,
+    linkage: str | None = None,
+    must_link: Given | None = None,
+    cannot_link: Given | None = None,
     out: str | os.PathLike[str] | None = None,
     transfer: str = "copy",
     merge: str = "representatives",
@@ -69,6 +75,12 @@ def merge(
         One or more result folders. One makes sense after `run(…, merge="no")`.
     threshold : float
         That of the results, if not given; another one is applied inside them too.
+    linkage : str
+        As for `run`; that of the results, if not given. Unless it is `components` and there are no
+        constraints, the clusters of all batches are found anew, as a run over them would.
+    must_link, cannot_link : path or pairs of files
+        As for `run`, names as in the `clusters.csv` that is made. If not given, the constraints of the
+        results hold; if given, they take the place of those, also if they are none.
     out : path
         The result folder, as for `run`; `RESULT_merged` beside the first, if not given.
     merge : str
@@ -105,6 +117,8 @@ class _Part:
     options : parameters of its run that decide features and pairs
     features : what its features agree in
     table : its images
+    linkage : that of its run
+    known : the must-links and cannot-links of its run
     """
 
     out: Path
@@ -112,6 +126,13 @@ class _Part:
     options: Mapping[str, Any]
     features: Mapping[str, Any]
     table: tables.ClustersTable
+    linkage: str
+    known: Mapping[str, NamePairs]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its clusters are the components of the similar pairs, and nothing else was known."""
+        return self.linkage == "components" and not any(self.known.values())
 
     def method(self, threshold: float | None = None) -> Classic:
         """Return the method of its run, with its threshold or another."""
@@ -166,6 +187,7 @@ def _shown(path: Path) -> str:
     return tables.escape_name(str(path))
 
 
+_CONSTRAINTS = ("must_link", "cannot_link")
 _OPTIONS = ("method", "threshold", "size", "scale", "hash_size", "orb_rule")
 
 
@@ -186,7 +208,8 @@ def _opened(folders: Sequence[Path], stack: ExitStack) -> list[_Part]:
             raise ResultError(f"{_shown(folder / tables.RUN)}: features and their decoders must be objects")
         record = tables.read_manifest(folder / tables.MANIFEST)
         features = {**run["features"], "policy": run["image_policy"]}
-        part = _Part(folder, record, options, features, tables.read_clusters_table(folder))
+        table = tables.read_clusters_table(folder)
+        part = _Part(folder, record, options, features, table, *_linking_of(folder, run))
         part.method()  # damaged parameters are told before they are compared
         n_images = run["counts"].get("images")
         if len(part.table) != n_images:
@@ -196,6 +219,41 @@ def _opened(folders: Sequence[Path], stack: ExitStack) -> list[_Part]:
             )
         parts.append(part)
     return parts
+
+
+def _linking_of(folder: Path, run: Mapping[str, Any]) -> tuple[str, dict[str, NamePairs]]:
+    """Return the linkage and the constraints of a run; a result from before there were any has none."""
+    linkage, held = run["parameters"].get("linkage", "components"), run.get("constraints", {})
+    try:
+        check_linkage(linkage)
+        if not isinstance(held, dict):
+            raise UsageError(f"constraints must be an object, got {type(held).__name__}")
+        return linkage, {name: read_pairs(tuple(held.get(name, ())), name) for name in _CONSTRAINTS}
+    except (TypeError, ValueError) as error:
+        raise ResultError(f"{_shown(folder / tables.RUN)}: {error}") from error
+
+
+def _linking(parts: Sequence[_Part], asked: Mapping[str, Any], base: Path) -> Linking:
+    """Return the linkage and constraints asked for, or those of the results."""
+    linkages = {part.linkage for part in parts}
+    if asked["linkage"] is None and len(linkages) > 1:
+        raise UsageError(
+            f"the results have different linkages ({', '.join(sorted(linkages))}): give the one to use"
+        )
+    pairs = [read_pairs(_carried(parts, asked, base, name), name) for name in _CONSTRAINTS]
+    return Linking(asked["linkage"] or parts[0].linkage, *pairs)
+
+
+def _carried(parts: Sequence[_Part], asked: Mapping[str, Any], base: Path, name: str) -> Given:
+    if asked[name] is not None:
+        given: Given = asked[name]
+        return given
+    prefixes = [_prefix(part, base) for part in parts]
+    return [
+        (prefix + a, prefix + b)
+        for part, prefix in zip(parts, prefixes, strict=True)
+        for a, b in part.known[name]
+    ]
 
 
 def _job(parts: Sequence[_Part], asked: Mapping[str, Any], progress: Progress | None) -> Job:
@@ -219,6 +277,7 @@ def _job(parts: Sequence[_Part], asked: Mapping[str, Any], progress: Progress | 
         "out": None,
         "batch_size": None,
         "recursive": True,
+        **dict.fromkeys(("linkage", *_CONSTRAINTS)),
         **asked,
         "results": [part.out for part in parts],
     }
@@ -226,17 +285,19 @@ def _job(parts: Sequence[_Part], asked: Mapping[str, Any], progress: Progress | 
     if asked["merge"] == "no":
         raise UsageError("merge must be representatives or exact, got 'no'")
     base = Path(os.path.commonpath([part.record.folder for part in parts]))
+    linking = _linking(parts, asked, base)
     beside = first.out.resolve().with_name(f"{first.out.resolve().name}_merged")
     target = beside if asked["out"] is None else Path(asked["out"])
     for part in parts:
         for folder in (part.out, part.record.folder):
             tables.check_place(target, folder)
     return Job(
-        asked=asked,
+        asked={**asked, **given_as(asked)},
         source=base,
         target=target,
         method=first.method(asked["threshold"]),
         engine=select(asked["backend"], n_threads=asked["threads"]),
+        linking=linking,
         memory=parse_memory(None),
         batch_size=0,
         progress=progress,
@@ -260,23 +321,27 @@ def _merged(job: Job, parts: Sequence[_Part], out: Path, manifest: tables.Manife
     if count > 1:
         raise UsageError(f"{tables.escape_name(twice)} is in {count} of the results: an image may be in one")
     features = {**parts[0].features, "decoders": _decoders(parts)}
+    pairs = list(zip(parts, prefixes, strict=True))
+    skipped = tuple(skip for part, prefix in pairs for skip in part.skipped(prefix))
+    job.linking.check([*files, *(skip.file for skip in skipped)])
     found = [part.located() for part in parts]
     stamps = [place[3:] for _, places in found for place in places]
     method = job.method
-    inputs = digest_of(features, dict(method.kernel_options), method.threshold, job.merge, files, stamps)
+    inputs = digest_of(
+        features, dict(method.kernel_options), method.threshold, job.merge, files, stamps, job.linking.key
+    )
     decision = earlier(out, inputs)
     reused = {"features": len(files), "batches": 0}
     if decision is None:
         put_back(out, manifest)
         store = Store(out / tables.STATE_FOLDER, features)
-        batches = Batches(out, manifest, store, method, job.engine, job.progress, clock)
+        batches = Batches(out, manifest, store, method, job.engine, job.progress, clock, job.linking)
         for part, (kept, places), prefix in zip(parts, found, prefixes, strict=True):
             _add(part, kept, places, prefix, store, batches, method)
-        is_same = all(part.options["threshold"] == method.threshold for part in parts)
-        groups = groups_of([part.table.labels for part in parts]) if is_same else None
+        is_same = all(part.options["threshold"] == method.threshold and part.is_plain for part in parts)
+        serve = is_same and job.linking.is_plain  # the clusters of the results
+        groups = groups_of([part.table.labels for part in parts]) if serve else None
         labels = batches.merge(job.merge, groups)
-        pairs = list(zip(parts, prefixes, strict=True))
-        skipped = tuple(skip for part, prefix in pairs for skip in part.skipped(prefix))
         sources = tuple(source for part, prefix in pairs for source in part.sources(prefix))
         decision = decided(job, batches, labels, about=features, skipped=skipped, sources=sources)
         decision.save(out / tables.STATE_FOLDER, inputs)

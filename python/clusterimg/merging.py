@@ -17,13 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._distinct import distinct
+from ._linking import Linking
 from ._store import Store
 from ._types import EDGE_DTYPE, Features
 from .backends import Engine
 from .clustering import first_members, number_by_appearance
 from .methods import Classic, Method
 
-__all__ = ["MERGES", "Merged", "exact", "groups_of", "representatives", "starts", "take"]
+__all__ = [
+    "MERGES",
+    "Merged",
+    "exact",
+    "groups_of",
+    "linked_representatives",
+    "representatives",
+    "starts",
+    "take",
+]
 
 MERGES = ("representatives", "exact", "no")
 """What `--merge` takes."""
@@ -70,6 +80,46 @@ def representatives(
     joined = np.where(labels >= 0, labels, np.arange(len(chosen)) + labels.max(initial=-1) + 1)
     groups, members = groups.copy(), groups >= 0
     groups[members] = joined[np.searchsorted(chosen, first[members])]
+    return Merged(number_by_appearance(groups), edges)
+
+
+def linked_representatives(
+    groups: Groups,
+    bonds: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    store: Store,
+    method: Classic,
+    engine: Engine,
+    linking: Linking,
+) -> Merged:
+    """Join groups as the linkage of a run joins images, by the pairs of their first images.
+
+    Groups of one batch were kept apart there and stay so: a pair of their first images does not count.
+    Outliers that constraints join to others (`bonds`) take part, as groups of their own.
+    """
+    first = first_members(groups)
+    is_joined = np.zeros(len(groups), bool)
+    bound = np.flatnonzero(bonds >= 0)
+    is_joined[bound] = np.bincount(bonds[bound])[bonds[bound]] > 1
+    alone = is_joined & (first < 0)
+    first = np.where(alone, np.arange(len(groups)), first)
+    chosen = distinct(first[first >= 0])
+    if len(starts) < 3 or not len(chosen):
+        return Merged(number_by_appearance(groups), None)
+    features = take(store, starts, chosen)
+    edges = method.edges(features, engine)
+    batch = np.searchsorted(starts, chosen, side="right")
+    edges = edges[batch[edges["i"]] != batch[edges["j"]]]
+    members = np.flatnonzero(first >= 0)
+    place = np.searchsorted(chosen, first[members])
+    of_group = np.full(len(chosen), -1)
+    is_named = bonds[members] >= 0
+    of_group[place[is_named]] = bonds[members[is_named]]
+    labels = linking.of_groups(edges, of_group, features.digests, engine)
+    edges["i"], edges["j"] = chosen[edges["i"]], chosen[edges["j"]]
+    own = np.where(alone[chosen], -1, np.arange(len(chosen)) + labels.max(initial=-1) + 1)
+    groups = groups.copy()
+    groups[members] = np.where(labels >= 0, labels, own)[place]
     return Merged(number_by_appearance(groups), edges)
 
 

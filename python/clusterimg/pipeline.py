@@ -22,10 +22,12 @@ from ._flow import (
     decided,
     earlier,
     finished,
+    given_as,
     put_back,
     strictly,
     workplace,
 )
+from ._linking import Given, Linking, read_pairs
 from ._memory import batch_size_for, parse_memory
 from ._reader import Reader
 from ._reading import PartsOfStore, ReadBatch, Reading
@@ -46,6 +48,9 @@ def run(
     threshold: float | str | None = None,
     sample: int = 2000,
     seed: int = 0,
+    linkage: str = "components",
+    must_link: Given | None = None,
+    cannot_link: Given | None = None,
     out: str | os.PathLike[str] | None = None,
     transfer: str = "copy",
     merge: str = "representatives",
@@ -81,6 +86,16 @@ def run(
         rule finds it on the curve of `threshold_curve`; `ask`: `choose` is asked.
     sample, seed : int
         How many images, and which, are compared with all others for that curve.
+    linkage : str
+        `components`: similar images share a cluster, directly or through others. Against chains:
+        `complete`: all images of a cluster are similar to each other; `average`: of the pairs between
+        two clusters that are joined, half or more are similar. See `link`.
+    must_link : path or pairs of files
+        A CSV table with the columns `file_a` and `file_b`, names as in `clusters.csv`, or the pairs:
+        such images share a cluster, whatever their scores.
+    cannot_link : path or pairs of files
+        The same for images that must not share a cluster. Similar pairs are taken from the strongest
+        down; those that would join two such images are refused, and listed in `refused.csv`.
     out : path
         The result folder, new or empty unless resumed or overwritten; `FOLDER_clustered` beside the
         folder, if not given.
@@ -148,6 +163,7 @@ def run(
         moved.update(_links_to(moved, job.source, listing.skipped))
         with clock("list"):
             files, stamps = _with_moved(job.source, listing.files, moved)
+            job.linking.check([*files, *(skip.file for skip in listing.skipped)])
             skipped = tuple(skip for skip in listing.skipped if skip.file not in moved)
         if not files:
             hint = "" if recursive else " (subfolders need recursive)"
@@ -165,7 +181,7 @@ def run(
         decision = earlier(out, inputs)
         reused = {"features": 0 if decision is None else len(decision.files), "batches": 0}
         if decision is None:
-            batches = Batches(out, manifest, store, job.method, job.engine, progress, clock)
+            batches = Batches(out, manifest, store, job.method, job.engine, progress, clock, job.linking)
             batches.cluster(read)
             labels = batches.merge(merge)
             skipped = (*skipped, *reading.skipped)
@@ -178,7 +194,7 @@ def run(
 
 
 def _job(asked: Mapping[str, Any], progress: Progress | None) -> Job:
-    """Return what was asked for, every default filled in. Touches no file."""
+    """Return what was asked for, every default filled in. Touches no image."""
     check_options(asked)
     images.policy(asked["decode"])
     options = {name: asked[name] for name in ("threshold", "size", "scale", "hash_size", "orb_rule")}
@@ -187,14 +203,19 @@ def _job(asked: Mapping[str, Any], progress: Progress | None) -> Job:
     method = create(asked["method"], **options)
     memory = parse_memory(asked["memory"])
     source = Path(asked["folder"])
+    linking = Linking(
+        asked["linkage"],
+        *(read_pairs(asked[name], name) for name in ("must_link", "cannot_link")),
+    )
     real = Path(os.path.realpath(source))  # resolve() raises for a loop of links, which find() names
     beside = real.with_name(f"{real.name}_clustered")
     return Job(
-        asked=asked,
+        asked={**asked, **given_as(asked)},
         source=source,
         target=beside if asked["out"] is None else Path(asked["out"]),
         method=method,
         engine=select(asked["backend"], n_threads=asked["threads"]),
+        linking=linking,
         memory=memory,
         batch_size=asked["batch_size"] or batch_size_for(method.item_bytes, memory),
         progress=progress,
@@ -253,4 +274,5 @@ def _with_moved(
 def _inputs(job: Job, features: Mapping[str, Any], files: Sequence[str], stamps: NDArray[np.int64]) -> str:
     """Return a text that names all that decides the clusters."""
     options = dict(job.method.kernel_options)
-    return digest_of(features, options, job.method.threshold, job.merge, job.batch_size, list(files), stamps)
+    found = (features, options, job.method.threshold, job.merge, job.batch_size, list(files), stamps)
+    return digest_of(*found, job.linking.key)

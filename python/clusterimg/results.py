@@ -30,7 +30,7 @@ from ._manifest import MANIFEST, Entry, Manifest, Record, read_manifest
 from ._names import escape_name, place, unescape_name
 from ._similarities import read_similarities, similarities_name, write_similarities
 from ._table_readers import ClustersTable, read_clusters, read_clusters_table, read_run, read_table
-from ._tables import run_text, write_clusters, write_json, write_run, write_skipped
+from ._tables import run_text, write_clusters, write_json, write_refused, write_run, write_skipped
 from .errors import UsageError
 from .undoing import take_back, why_kept
 
@@ -39,6 +39,7 @@ __all__ = [
     "CURVE",
     "FINAL_TABLES",
     "MANIFEST",
+    "REFUSED",
     "RUN",
     "SKIPPED",
     "STATE_FOLDER",
@@ -74,10 +75,14 @@ __all__ = [
     "unescape_name",
     "write_clusters",
     "write_json",
+    "write_refused",
     "write_run",
     "write_similarities",
     "write_skipped",
 ]
+
+REFUSED = "refused.csv"
+"""The table of similar pairs that cannot-links keep apart; only a run with such constraints has it."""
 
 CLUSTERS, SKIPPED, RUN = FINAL_TABLES = ("clusters.csv", "skipped.csv", "run.json")
 """The tables of a finished run."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ._types import EDGE_DTYPE, Features
 from .backends import Engine, select
+from .clustering import ImagePairs, check_linkage, known_of, linked
 from .errors import UsageError
 from .extraction import extract_images
 from .images import policy
@@ -168,6 +169,9 @@ def cluster(
     *,
     method: str = "imagehash",
     threshold: float | None = None,
+    linkage: str = "components",
+    must_link: ImagePairs = (),
+    cannot_link: ImagePairs = (),
     size: tuple[int, int] | None = None,
     scale: float | None = None,
     hash_size: int | None = None,
@@ -179,11 +183,19 @@ def cluster(
 ) -> NDArray[np.int32]:
     """Return the cluster of each image (n,), numbered by first appearance, -1 for an outlier.
 
-    Clusters are the connected components of the similar pairs. Parameters as for `similar_pairs`.
+    Clusters are the connected components of the similar pairs, or what another `linkage` makes of them
+    under constraints (pairs of indices), as for `link`. Components without constraints take memory by
+    the number of images alone. Other parameters as for `similar_pairs`.
     """
+    check_linkage(linkage)
     options = {"size": size, "scale": scale, "hash_size": hash_size, "orb_rule": orb_rule}
     asked = _asked(images, method, options, threshold, decode, backend, n_threads, errors)
-    return asked.method.labels(asked.features, asked.engine)
+    if linkage == "components" and not len(must_link) and not len(cannot_link):
+        return asked.method.labels(asked.features, asked.engine)
+    n, copies_are_similar = len(asked.features), asked.method.threshold < 1.0
+    first = asked.features.first_copies() if copies_are_similar else None
+    known = known_of(n, must_link, cannot_link, first)
+    return linked(asked.method.edges(asked.features, asked.engine), n, linkage, known, asked.engine)
 
 
 def _check(decode: str, errors: str) -> None:
