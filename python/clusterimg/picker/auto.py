@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .curve import ThresholdCurve
+from .curve import CurvePoint, ThresholdCurve
 from .unlike import UnlikePairs, unlike_pairs
 
 __all__ = ["Choice", "choose_automatically"]
@@ -27,7 +27,7 @@ class Choice:
     """A threshold that was chosen, and how sure that is.
 
     threshold : below 1
-    confidence : from 0 to 1: of the pairs found at `low`, the share that is found at `high` too
+    confidence : from 0 to 1: of the alike pairs found at `low`, the share that is found at `high` too
     is_default : whether it is the method's own threshold, since nothing better could be told
     reason : why this one, in a sentence or two for a person
     low, high : thresholds that might be as good lie between them
@@ -52,10 +52,10 @@ def choose_automatically(curve: ThresholdCurve, *, tolerance: float = TOLERANCE)
     Unlike pairs grow with the square of the number of images, clustered images do not: of two
     folders with curves of one shape the larger one gets the higher threshold, as chains demand.
 
-    The confidence is the share of the pairs that are found whether three times more or three times
-    fewer unlike pairs are allowed: 1 where the curve has a gap. Below 0.5, and where the line can't be
-    seen (too few images, nothing but copies), or less than 5 pairs lie above it (nothing is alike),
-    the choice is `curve.default`, and `reason` says why.
+    The confidence is the share of the alike pairs that are found whether three times more or three
+    times fewer unlike pairs are allowed: 1 where the curve has a gap. Below 0.5, and where the line
+    can't be seen (too few images, nothing but copies), or less than 5 pairs lie above it (nothing is
+    alike), the choice is `curve.default`, and `reason` says why.
 
     Parameters
     ----------
@@ -85,7 +85,8 @@ def default_choice(curve: ThresholdCurve, why: str, confidence: float = 0.0) -> 
 
 
 def _choice(curve: ThresholdCurve, unlike: UnlikePairs, tolerance: float) -> Choice:
-    low, cut, high = (unlike.threshold_for(tolerance * times) for times in (_WIDTH, 1, 1 / _WIDTH))
+    shares = tolerance * _WIDTH, tolerance, tolerance / _WIDTH
+    low, cut, high = map(unlike.threshold_for, shares)
     if low is None or cut is None:
         return default_choice(curve, "No pairs stand out from those of unlike images")
     threshold = _rounded(cut)
@@ -93,7 +94,9 @@ def _choice(curve: ThresholdCurve, unlike: UnlikePairs, tolerance: float) -> Cho
     seen = point.pairs * min(1.0, 2 * curve.n_sample / curve.n_images)
     if seen < _LEAST_PAIRS:
         return default_choice(curve, f"Only {seen:.0f} pairs that were scored stand out from unlike images")
-    confidence = 0.0 if high is None else curve.at(high).pairs / curve.at(low).pairs
+    at_low = _alike(curve.at(low), shares[0])
+    at_high = 0.0 if high is None else _alike(curve.at(high), shares[2])
+    confidence = min(at_high / at_low, 1.0) if at_low > 0 else 0.0
     if high is None or confidence < _LEAST_CONFIDENCE:
         return default_choice(curve, "Alike and unlike images pass into each other", confidence)
     return Choice(
@@ -105,6 +108,11 @@ def _choice(curve: ThresholdCurve, unlike: UnlikePairs, tolerance: float) -> Cho
         low=min(low, threshold),
         high=max(high, threshold),
     )
+
+
+def _alike(point: CurvePoint, share: float) -> float:
+    """Return how many pairs are alike, where the others are so many for each clustered image."""
+    return max(point.pairs - share * point.images, 0.0)
 
 
 def _few(count: float) -> str:

@@ -168,6 +168,8 @@ def choose_by_pairs(scores: Numbers, same: Booleans, curve: ThresholdCurve) -> C
         raise UsageError(f"scores and same must have one shape (m,), got {scores.shape} and {same.shape}")
     if np.isnan(scores).any():
         raise UsageError("scores must be numbers, got nan")
+    order = np.lexsort((same, scores))  # that of the table is nothing to depend on
+    scores, same = scores[order], same[order]
     if why := _says_nothing(scores, same):
         return _without_labels(curve, why)
     criterion = _Criterion.of(curve)

@@ -95,7 +95,8 @@ def _steepest(places: Numbers, pairs: Numbers, least: float) -> tuple[float, int
     if not len(starts):
         return None
     ends = ends[starts]
-    slopes = np.log(pairs[starts] / pairs[ends]) / (places[ends] - places[starts])
+    apart = np.maximum(places[ends] - places[starts], 1e-9)  # scores may differ by next to nothing
+    slopes = np.log(pairs[starts] / pairs[ends]) / apart
     best = int(np.argmax(slopes))
     return float(slopes[best]), int(ends[best])
 
