@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +152,9 @@ def choose_by_pairs(scores: Numbers, same: Booleans, curve: ThresholdCurve) -> C
 
     Between `low` and `high` lie the thresholds around it that are worth 98 % of it or more, and nine
     of ten of those that the pairs give when they are drawn anew from themselves, 200 times.
-    `confidence` is the share of the pairs found at `low` that is found at `high` too. Without a pair
-    that is the same, or where same pairs don't score higher than others, the labels say nothing, and
-    the choice is that of `choose_automatically`.
+    `confidence` is the share of the alike pairs found at `low` that is found at `high` too. Without a
+    pair that is the same, or where same pairs don't score higher than others, the labels say nothing,
+    and the choice is that of `choose_automatically`.
 
     Parameters
     ----------
@@ -174,17 +174,21 @@ def choose_by_pairs(scores: Numbers, same: Booleans, curve: ThresholdCurve) -> C
         return _without_labels(curve, why)
     criterion = _Criterion.of(curve)
     place, first, last = _places(criterion, scores, same)
-    threshold = criterion.middle(place)
-    low, high = min(criterion.middle(first), threshold), max(criterion.middle(last), threshold)
-    found = curve.at(low).pairs
+    threshold = criterion.middle(place, scores)
+    alike = criterion.pairs - criterion.unlike
     return Choice(
         threshold=threshold,
-        confidence=curve.at(high).pairs / found if found > 0 else 1.0,
+        confidence=float(min(alike[last] / alike[first], 1.0)) if alike[first] > 0 else 0.0,
         is_default=False,
         reason=_reason(scores, same, threshold),
-        low=low,
-        high=high,
+        low=criterion.middle(first, scores),
+        high=criterion.middle(last, scores),
     )
+
+
+def _without_labels(curve: ThresholdCurve, why: str) -> Choice:
+    found = choose_automatically(curve)
+    return replace(found, reason=f"{why}, so the shape of the curve decides. {found.reason}")
 
 
 def _places(criterion: _Criterion, scores: Numbers, same: Booleans) -> tuple[int, int, int]:
@@ -225,18 +229,6 @@ def _says_nothing(scores: Numbers, same: Booleans) -> str | None:
     return None
 
 
-def _without_labels(curve: ThresholdCurve, why: str) -> Choice:
-    found = choose_automatically(curve)
-    return Choice(
-        threshold=found.threshold,
-        confidence=found.confidence,
-        is_default=found.is_default,
-        reason=f"{why}, so the shape of the curve decides. {found.reason}",
-        low=found.low,
-        high=found.high,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Criterion:
     """What is known of a folder at each threshold, whatever the labels.
@@ -267,20 +259,22 @@ class _Criterion:
         labelled, alike = weights @ above, (weights * same) @ above
         recall = np.maximum(alike / (weights @ same)[:, None], _LEAST_RECALL)
         wrong = 1 - np.divide(alike, labelled, out=np.ones_like(alike), where=labelled > 0)
-        false = np.maximum(self.unlike, self.pairs * wrong)
+        true = (self.pairs - self.unlike) * (1 - wrong)
         if self.reliable is None:
             totals = np.where(alike > 0, self.pairs / recall, self.pairs[0] + 1).min(axis=1)
+            true = np.minimum(true, totals[:, None] * recall)
         else:
-            totals = self.pairs[self.reliable] / recall[:, self.reliable]
-        cost = self.pairs + (_FALSE_COUNTS - 1) * false + totals[:, None]
-        worth: Numbers = np.divide(2 * (self.pairs - false), cost, out=np.zeros_like(cost), where=cost > 0)
+            totals = true[:, self.reliable] / recall[:, self.reliable]
+        cost = self.pairs + (_FALSE_COUNTS - 1) * (self.pairs - true) + totals[:, None]
+        worth: Numbers = np.divide(2 * true, cost, out=np.zeros_like(cost), where=cost > 0)
         worth[:, : self.begin] = -1
         return worth
 
-    def middle(self, place: int) -> float:
+    def middle(self, place: int, scores: Numbers) -> float:
         """Return the threshold in the middle of those that find the same pairs, with few digits."""
         least = float(self.thresholds[place])
-        above = float(self.thresholds[place + 1]) if place + 1 < len(self.thresholds) else 1.0
+        ends = np.concatenate([self.thresholds, scores, [1.0]])
+        above = float(ends[ends > least].min())
         middle = (least + above) / 2
         rounded = (round(middle, digits) for digits in range(2, 7))
         return next((short for short in rounded if least <= short < above), middle)
