@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import bench_defaults as defaults
 from bench_defaults import SETS, Indices, halves, short
 from clusterimg.backends import select
 from clusterimg.methods import METHODS
