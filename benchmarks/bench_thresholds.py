@@ -19,18 +19,21 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench_defaults import SETS, Indices, halves, short
-from clusterimg.backends import select
-from clusterimg.methods import METHODS
+import bench_defaults as defaults
+from bench_defaults import SETS, Indices, halves, read_collection, short
+from clusterimg.backends import Engine, select
+from clusterimg.extraction import extract_images
+from clusterimg.methods import METHODS, create
 from clusterimg.picker import ThresholdCurve
 from clusterimg.picker.auto import TOLERANCE, Choice, choose_automatically
+from clusterimg.picker.building import curve_of
 from clusterimg.picker.labelled import choose_by_pairs
 from known_scores import Grade, Scored
 
@@ -229,6 +232,50 @@ def confidence_rows(judged: Sequence[Judged]) -> Rows:
     return rows
 
 
+# --- sizes that are no default ---------------------------------------------------------------------------
+
+OTHERS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("imagehash", {"hash_size": 8}),
+    ("imagehash", {"hash_size": 32}),
+    ("minhash", {"size": (64, 64)}),
+    ("ssim", {"size": (64, 64)}),
+    ("tm", {"size": (16, 16)}),
+)
+
+
+def other_rows(root: Path, engine: Engine) -> Rows:
+    """Return what is chosen where a method's own threshold was made for another size; sets alone."""
+    collection, rows = read_collection(root), []
+    for name, options in OTHERS:
+        method = create(name, **options)
+        for of, images in collection.places.items():
+            if of not in SETS:
+                continue
+            paths = [root / collection.files[image] for image in images]
+            [features] = extract_images(paths, [method], engine, methods_of_arrays=[method])
+            curve = curve_of([features], [str(path) for path in paths], method, engine, sample=10**6, seed=0)
+            auto = choose_automatically(curve)
+            edges = replace(method, threshold=0.0).edges(features, engine)  # type: ignore[type-var]
+            wanted = np.array([*GRID, auto.threshold, curve.default])
+            found = defaults.curve(edges, collection.groups[images], np.arange(len(images)), wanted)
+            grades = list(
+                zip(found.precision.tolist(), found.recall.tolist(), found.f1.tolist(), strict=True)
+            )
+            best = int(np.argmax(found.f1[: len(GRID)]))
+            size = options.get("hash_size") or options["size"][0]
+            rows.append(
+                [
+                    f"{name}, {size}",
+                    of,
+                    *cells(auto.threshold, grades[-2]),
+                    "default" if auto.is_default else short(auto.confidence, 2),
+                    *cells(curve.default, grades[-1]),
+                    *cells(float(GRID[best]), grades[best]),
+                ]
+            )
+    return rows
+
+
 # --- the page -----------------------------------------------------------------------------------------
 
 HERE = Path(__file__).parent
@@ -246,7 +293,7 @@ what labelled pairs show.
 """
 
 
-def page(scored_methods: Sequence[Scored]) -> str:
+def page(scored_methods: Sequence[Scored], others_rows: Rows) -> str:
     """Return the whole page."""
     rows, label_rows, judged, found = [], [], [], {}
     for scored in scored_methods:
@@ -275,6 +322,8 @@ def page(scored_methods: Sequence[Scored]) -> str:
             "\nHalves that the tolerance was not tuned on: means over "
             f"{2 * len(SEEDS)} halves (lowest P). The other halves chose {', '.join(chosen)}.\n",
             *table(["method", "images", *three], held_out),
+            "\nSizes that the default thresholds were not made for (of the hash, or pixels a side).\n",
+            *table([name for name in [*auto, *others] if "F1 by" not in name], others_rows),
             "\nEach tolerance on all halves of all methods, alone and with distractors.\n",
             *table(
                 ["unlike pairs for each clustered image", "P", "lowest P", "R", "F1"], tolerance_rows(found)
@@ -307,7 +356,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit("set CLUSTERIMG_DATA to the folder that holds copies_dev, real_series_dev, tiny_pool_dev, …")
     root, engine = Path(os.environ["CLUSTERIMG_DATA"]), select(n_threads=options.threads)
     names = options.methods or METHODS
-    text = page([Scored.read(name, root, engine, options.cache) for name in names])
+    scored = [Scored.read(name, root, engine, options.cache) for name in names]
+    text = page(scored, other_rows(root, engine))
     if options.write:
         (HERE / "THRESHOLDS.md").write_text(text, encoding="utf-8")
     else:

@@ -118,6 +118,21 @@ def test_copies_of_images_move_nothing() -> None:
     assert other.begin == one.begin
 
 
+def test_where_a_chain_grows_the_threshold_rises_above_it() -> None:
+    """A heavier tail than the line promises: one cluster takes in more and more images below .5."""
+    curve = known_curve(slope=20, alike=np.linspace(0.8, 0.99, 100))
+    calm = choose_automatically(curve)
+    largest = np.where(curve.thresholds < 0.5, 300, 10)
+    choice = choose_automatically(replace(curve, largest=largest))
+    assert calm.threshold < 0.49
+    assert choice.threshold == pytest.approx(0.5, abs=2e-3)
+    assert "as chains do" in choice.reason and "chain" not in calm.reason
+    twice = np.where(curve.thresholds < 0.5, 20, 10)  # two clusters may become one
+    assert choose_automatically(replace(curve, largest=twice)) == calm
+    all_along = np.full(len(largest), 300)  # a large cluster that does not grow is none
+    assert choose_automatically(replace(curve, largest=all_along)) == calm
+
+
 # Where nothing can be told
 
 
@@ -168,7 +183,8 @@ def test_a_smooth_passage_means_the_default() -> None:
 def test_scores_of_chance_at_zero_do_not_break_the_odds() -> None:
     curve = known_curve(slope=3, method="orb")
     thresholds = np.concatenate([[0.0], curve.thresholds])
-    numbers = {name: np.concatenate([[2e6], getattr(curve, name)]) for name in ("pairs", "images")}
+    names = ("pairs", "images", "largest")
+    numbers = {name: np.concatenate([[2_000_000], getattr(curve, name)]) for name in names}
     assert choose_automatically(replace(curve, thresholds=thresholds, **numbers)) == choose_automatically(
         curve
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .curve import CurvePoint, ThresholdCurve
-from .unlike import UnlikePairs, unlike_pairs
+from .unlike import UnlikePairs, chain_free, unlike_pairs
 
 __all__ = ["Choice", "choose_automatically"]
 
@@ -47,7 +47,8 @@ def choose_automatically(curve: ThresholdCurve, *, tolerance: float = TOLERANCE)
     The rule, in two sentences: as the threshold rises, the pairs of unlike images become fewer along
     a line that is straight on logarithmic scales (pairs against `1 - score`), and what is left above
     the line is alike. The line is continued from where it is steepest, and the threshold is where it
-    promises 3 unlike pairs for each 100 images in clusters.
+    promises 3 unlike pairs for each 100 images in clusters, or where chains end if that is higher:
+    the largest cluster may be twice what it is with ten times fewer unlike pairs, no more.
 
     Unlike pairs grow with the square of the number of images, clustered images do not: of two
     folders with curves of one shape the larger one gets the higher threshold, as chains demand.
@@ -89,13 +90,14 @@ def _choice(curve: ThresholdCurve, unlike: UnlikePairs, tolerance: float) -> Cho
     low, cut, high = map(unlike.threshold_for, shares)
     if low is None or cut is None:
         return default_choice(curve, "No pairs stand out from those of unlike images")
-    threshold = _rounded(cut)
-    point = curve.at(threshold)
+    chains_end = chain_free(curve, unlike, tolerance)
+    threshold = _rounded(max(cut, chains_end))
+    point = replace(curve.at(threshold), threshold=threshold)
     seen = point.pairs * min(1.0, 2 * curve.n_sample / curve.n_images)
     if seen < _LEAST_PAIRS:
         return default_choice(curve, f"Only {seen:.0f} pairs that were scored stand out from unlike images")
     at_low = _alike(curve.at(low), shares[0])
-    at_high = 0.0 if high is None else _alike(curve.at(high), shares[2])
+    at_high = 0.0 if high is None else _alike(curve.at(max(high, threshold)), shares[2])
     confidence = min(at_high / at_low, 1.0) if at_low > 0 else 0.0
     if high is None or confidence < _LEAST_CONFIDENCE:
         return default_choice(curve, "Alike and unlike images pass into each other", confidence)
@@ -103,8 +105,7 @@ def _choice(curve: ThresholdCurve, unlike: UnlikePairs, tolerance: float) -> Cho
         threshold=threshold,
         confidence=confidence,
         is_default=False,
-        reason=f"Above {threshold:g} there should be {_few(tolerance * point.images)} of unlike images "
-        f"among {point.pairs:,.0f} similar pairs of {point.images:,.0f} images.",
+        reason=_reason(point, tolerance) if cut >= chains_end else _chains(point),
         low=min(low, threshold),
         high=max(high, threshold),
     )
@@ -113,6 +114,21 @@ def _choice(curve: ThresholdCurve, unlike: UnlikePairs, tolerance: float) -> Cho
 def _alike(point: CurvePoint, share: float) -> float:
     """Return how many pairs are alike, where the others are so many for each clustered image."""
     return max(point.pairs - share * point.images, 0.0)
+
+
+def _reason(point: CurvePoint, tolerance: float) -> str:
+    unlike = tolerance * point.images
+    return f"At {point.threshold:g} there should be {_few(unlike)} of unlike images among {_found(point)}."
+
+
+def _chains(point: CurvePoint) -> str:
+    return (
+        f"Below {point.threshold:g} one cluster grows and grows, as chains do; above it are {_found(point)}."
+    )
+
+
+def _found(point: CurvePoint) -> str:
+    return f"{point.pairs:,.0f} similar pairs of {point.images:,.0f} images"
 
 
 def _few(count: float) -> str:

@@ -17,9 +17,9 @@ from .._types import Features, Skip
 from ..backends import Engine
 from ..errors import ResultError, UsageError
 from ..methods import Classic
-from .auto import Choice, choose_automatically
+from .auto import TOLERANCE, Choice, choose_automatically
 from .curve import ThresholdCurve
-from .unlike import unlike_pairs
+from .unlike import chain_free, unlike_pairs
 
 __all__ = ["LabelledPair", "choose_by_pairs", "read_pairs", "score_pairs"]
 
@@ -236,7 +236,7 @@ class _Criterion:
     thresholds, pairs : (m,) of the curve
     unlike : (m,) of the pairs, those that must be chance
     reliable : the place at which the pairs that are the same are counted; None if the labels must tell
-    begin : thresholds before it are far too low
+    begin : before it thresholds are far too low, or make chains
     """
 
     thresholds: Numbers
@@ -251,7 +251,9 @@ class _Criterion:
         if unlike is None or auto.is_default:
             return cls(curve.thresholds, curve.pairs, np.zeros(len(curve.pairs)), None, 0)
         reliable = min(int(np.searchsorted(unlike.thresholds, auto.threshold)), len(unlike.thresholds) - 1)
-        return cls(unlike.thresholds, unlike.pairs, unlike.expected, reliable, unlike.begin)
+        chains_end = int(np.searchsorted(unlike.thresholds, chain_free(curve, unlike, TOLERANCE)))
+        begin = min(max(unlike.begin, chains_end), reliable)
+        return cls(unlike.thresholds, unlike.pairs, unlike.expected, reliable, begin)
 
     def values(self, scores: Numbers, same: Booleans, weights: NDArray[Any]) -> Numbers:
         """Return what each threshold is worth, for each row of weights (k, n) of the labelled pairs."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .curve import ThresholdCurve
 
-__all__ = ["UnlikePairs", "unlike_pairs"]
+__all__ = ["UnlikePairs", "chain_free", "unlike_pairs"]
 
 _FALL = 5.0
 """The slope is that over so many times fewer pairs: from 3 to 10 the mean F1 changes by less than .005."""
@@ -22,6 +22,12 @@ _HIGHEST = 1 - 1e-6
 
 _OF_MATCHES = ("orb",)
 """Methods whose score is a share of matches: by chance it falls as a power of its odds."""
+
+_STRICT = 0.1
+"""Chains show against the clusters that are there with so many times as many unlike pairs."""
+
+_GROWTH = 2
+"""So many times as large as then the largest cluster may be."""
 
 Numbers = NDArray[np.float64]
 
@@ -65,6 +71,23 @@ class UnlikePairs:
             return None
         place = float(wanted[found[0]])
         return float(1 / (1 + np.exp(-place)) if self._is_of_matches else -np.expm1(-place))
+
+
+def chain_free(curve: ThresholdCurve, unlike: UnlikePairs, share: float) -> float:
+    """Return the lowest threshold at which no chain has begun; 0 where the curve can't tell.
+
+    The line may fall too fast for what scores a method gives to unlike images. Then they show as one
+    cluster that grows and grows, here to more than twice the largest one of ten times fewer unlike
+    pairs than `share`.
+    """
+    strict = unlike.threshold_for(_STRICT * share)
+    if strict is None:
+        return 0.0
+    allowed = _GROWTH * max(curve.at(strict).largest, 2)
+    chains = np.flatnonzero((curve.largest > allowed) & (curve.thresholds <= strict))
+    if not len(chains) or chains[-1] + 1 >= len(curve.thresholds):
+        return 0.0
+    return min(float(curve.thresholds[chains[-1] + 1]), strict)
 
 
 def unlike_pairs(curve: ThresholdCurve) -> UnlikePairs | None:
