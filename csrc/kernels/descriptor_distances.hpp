@@ -67,9 +67,9 @@ __attribute__((noinline)) static void count_classes(const DescriptorGroup& group
     Bits count[8] = {};
     add_planes<far_bits>(list, n_far, planes, count);
     for (std::size_t bit = 0; bit < far_bits; ++bit) counts.far[q][bit] = count[bit];
-    add_planes<n_bits>(list + 8 * n_far, n_near, planes, count);
+    add_planes<n_bits>(list + 8 * n_far + 8, n_near, planes, count);
     for (std::size_t bit = 0; bit < n_bits; ++bit) counts.both[q][bit] = count[bit];
-    list += 8 * (n_far + n_near);
+    list += 8 * (n_far + n_near) + 16;
   }
 }
 

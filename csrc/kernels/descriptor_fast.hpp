@@ -27,9 +27,9 @@ struct Least {
 };
 
 static void clear(Least& least) {
-  for (std::size_t l = 0; l < 32; ++l) {
-    least.best[l] = least.second[l] = 255;
-    least.low[l] = least.high[l] = 0;
+  for (std::size_t l = 0; l < 32; l += byte_lanes) {
+    store(least.best + l, fill(255)), store(least.second + l, fill(255));
+    store(least.low + l, fill(0)), store(least.high + l, fill(0));
   }
 }
 
@@ -167,7 +167,8 @@ static bool descriptor_pair_fast(const std::uint64_t* a, std::size_t n_a,
                                  std::size_t n_b, const std::uint8_t* planes, Nearest of_a,
                                  Nearest of_b, Distances* columns) {
   for (std::size_t column = 0; column * 32 < n_b; ++column)
-    for (std::size_t l = 0; l < 32; ++l) columns[column].best[l] = columns[column].second[l] = 255;
+    for (std::size_t l = 0; l < 32; l += byte_lanes)
+      store(columns[column].best + l, fill(255)), store(columns[column].second + l, fill(255));
   for (std::size_t strip = 0; strip < n_a; strip += strip_rows) {
     const std::size_t n_strip = n_a - strip < strip_rows ? n_a - strip : strip_rows;
     Least rows[strip_rows];
