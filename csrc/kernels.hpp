@@ -42,7 +42,7 @@ struct MatchRule {
 
 // Four rows of descriptors, laid out; kernels/descriptor_bits.hpp says how.
 struct DescriptorGroup {
-  std::uint16_t planes[320];  // 8 more than a group has at most
+  std::uint16_t planes[376];  // 8 classes, 256 in all, and 7 + 8 more behind each
   std::uint8_t n_eights[8];
   std::uint8_t differing[4];
 };

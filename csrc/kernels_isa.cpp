@@ -6,6 +6,7 @@
 #include "kernels/area.hpp"
 #include "kernels/descriptor.hpp"
 #include "kernels/descriptor_bits.hpp"
+#include "kernels/descriptor_distances.hpp"
 #include "kernels/descriptor_fast.hpp"
 #include "kernels/hamming.hpp"
 #include "kernels/hamming_planes.hpp"

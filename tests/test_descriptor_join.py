@@ -96,6 +96,30 @@ def test_equal_and_opposite_rows(data: st.DataObject) -> None:
         np.testing.assert_array_equal(got, reference.descriptor_matrix(sets, **options))
 
 
+def test_the_first_of_the_nearest_may_be_nearer_to_another(engine: Engine) -> None:
+    """Rows 0 and 9 are as near to column 5; row 0 has a nearer column, so that no one matches column 5."""
+    rng = np.random.default_rng(4)
+    a, b = (rng.integers(0, 256, (40, 32), dtype=np.uint8) for _ in range(2))
+    b[5] = differing_in(100)
+    a[0], a[9] = b[5] ^ differing_in(7, seed=1), b[5] ^ differing_in(7, seed=2)
+    b[20] = a[0]
+    assert_as_opencv(engine, [a, b, b[::-1].copy()])
+    for row in (0, 1, 9, 39):  # the same with the other row before, in and behind its group
+        order = np.roll(np.arange(40), row)
+        assert_as_opencv(engine, [a[order], b])
+
+
+def test_an_opposite_row_behind_an_equal_one(engine: Engine) -> None:
+    """Column 1 looks equal to row 0, its opposite, whose own nearest is an equal column before it."""
+    rng = np.random.default_rng(5)
+    a, b = (rng.integers(0, 256, (12, 32), dtype=np.uint8) for _ in range(2))
+    b[0], b[1] = a[0], ~a[0]
+    a[7] = b[1] ^ differing_in(3)
+    assert_as_opencv(engine, [a, b])
+    a[8] = b[1]
+    assert_as_opencv(engine, [a, b])
+
+
 def test_more_rows_than_a_byte_numbers(engine: Engine) -> None:
     """Over 255 groups of four and over 255 registers of 32."""
     rng = np.random.default_rng(3)

@@ -126,8 +126,52 @@ static void planes_of(const std::uint64_t* r0, __m128i* offsets) {
   }
 }
 
-// The bits of classes 4, 0, 5, 1, 6, 2, 7, 3, for four rows of a. A last group is filled up with
-// copies of its r0.
+// The bits of 4 classes, given as bytes of their words, to the list of each. They take turns, as
+// each waits for its end. Up to 8 planes are written behind an end.
+static void list_planes(const std::uint8_t (*bits)[32], const __m128i* offsets,
+                        std::uint16_t* const* lists) {
+  std::uint16_t *end0 = lists[0], *end1 = lists[1], *end2 = lists[2], *end3 = lists[3];
+  const auto put = [&](std::size_t c, std::size_t k, std::uint16_t*& end) {
+    const auto* from = reinterpret_cast<const __m128i*>(gather.from[bits[c][k]]);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(end),
+                     _mm_shuffle_epi8(offsets[k], _mm_load_si128(from)));
+    end += __builtin_popcount(bits[c][k]);
+  };
+  for (std::size_t k = 0; k < 32; ++k)
+    put(0, k, end0), put(1, k, end1), put(2, k, end2), put(3, k, end3);
+  const __m128i zeros = _mm_set1_epi16(static_cast<short>(512 * plane_bytes));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(end0), zeros);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(end1), zeros);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(end2), zeros);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(end3), zeros);
+}
+
+// The bits of classes 4, 0, 5, 1, 6, 2, 7, 3 to the lists of a group, each filled up with planes of
+// zeros to a multiple of 8, and 8 places behind it.
+static void list_classes(const std::uint64_t (*differ)[4], const __m128i* offsets,
+                         DescriptorGroup& group) {
+  std::uint16_t* out = group.planes;
+  for (std::size_t half = 0; half < 8; half += 4) {
+    std::uint64_t bits[4][4];
+    std::uint16_t* lists[4];
+    for (std::size_t c = 0; c < 4; ++c) {
+      const std::size_t p = (half + c) / 2 + (c % 2 == 0 ? 4 : 0);
+      std::size_t n = 0;
+      for (std::size_t w = 0; w < 4; ++w) {
+        bits[c][w] = (p & 1 ? differ[1][w] : ~differ[1][w]) &
+                     (p & 2 ? differ[2][w] : ~differ[2][w]) &
+                     (p & 4 ? differ[3][w] : ~differ[3][w]);
+        n += static_cast<std::size_t>(__builtin_popcountll(bits[c][w]));
+      }
+      lists[c] = out;
+      group.n_eights[half + c] = static_cast<std::uint8_t>((n + 7) / 8);
+      out += (n + 7) / 8 * 8 + 8;
+    }
+    list_planes(reinterpret_cast<const std::uint8_t (*)[32]>(bits), offsets, lists);
+  }
+}
+
+// Four rows of a to a group. A last group is filled up with copies of its r0.
 static void descriptor_groups(const std::uint64_t* a, std::size_t n_a, DescriptorGroup* groups) {
   for (std::size_t first = 0; first < n_a; first += 4, ++groups) {
     const std::uint64_t* r0 = a + first * 4;
@@ -141,27 +185,7 @@ static void descriptor_groups(const std::uint64_t* a, std::size_t n_a, Descripto
     }
     __m128i offsets[32];
     planes_of(r0, offsets);
-    std::uint16_t* out = groups->planes;
-    for (std::size_t place = 0; place < 8; ++place) {
-      const std::size_t p = place / 2 + (place % 2 == 0 ? 4 : 0);
-      std::uint16_t* const begin = out;
-      for (std::size_t w = 0; w < 4; ++w) {
-        std::uint64_t bits = (p & 1 ? differ[1][w] : ~differ[1][w]) &
-                             (p & 2 ? differ[2][w] : ~differ[2][w]) &
-                             (p & 4 ? differ[3][w] : ~differ[3][w]);
-        for (std::size_t k = 0; k < 8; ++k, bits >>= 8) {
-          const auto* from = reinterpret_cast<const __m128i*>(gather.from[bits & 255]);
-          _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
-                           _mm_shuffle_epi8(offsets[w * 8 + k], _mm_load_si128(from)));
-          out += __builtin_popcountll(bits & 255);
-        }
-      }
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
-                       _mm_set1_epi16(static_cast<short>(512 * plane_bytes)));
-      const std::size_t n_eights = (static_cast<std::size_t>(out - begin) + 7) / 8;
-      groups->n_eights[place] = static_cast<std::uint8_t>(n_eights);
-      out = begin + 8 * n_eights;
-    }
+    list_classes(differ, offsets, *groups);
   }
 }
 

@@ -1,15 +1,7 @@
-// Distances of descriptors, bit-sliced: 256 rows of b side by side, one bit each in a plane.
-//
-// Four rows of a are scored at once (Four Russians). At each of the 256 bits the rows r1, r2, r3
-// either agree with r0 or not: 8 classes of bits. For a row of b let n_p be the bits of class p in
-// which it differs from r0, and size_p the bits of the class. Then
-//   distance to r0 = sum of n_p
-//   distance to rk = sum of n_p where rk agrees with r0, and of size_p - n_p where it does not
-//                  = distance to r0 - 2 A_k + S_k,
-// A_k and S_k the sums of n_p and of size_p over the classes where rk differs from r0. So 256 bits
-// are counted for four distances. They are counted by full adders on planes: 5 operations for a
-// bit of 256 rows of b. The counts are then turned from planes to bytes, and the rest is done in
-// bytes, modulo 256.
+// The two nearest of each row of a and of each row of b, from distances modulo 256 in bytes
+// (descriptor_distances.hpp). Of a row of a it is kept where the nearest is; of a row of b only how
+// far, as a match needs no more: a row of a that is as far from its nearest as the nearest itself
+// is from its own is that one. Only where several are as near the first must be looked for.
 //
 // Only a distance of 256 is not what it seems: it looks like 0. A row that has one seems to be at 0
 // from its nearest. If the two are not equal, the pair is scored by the plain loop. If they are,
@@ -29,90 +21,22 @@ namespace clusterimg::CLUSTERIMG_ISA {
 
 #if defined(__SSE4_1__)
 
-using Bits = std::uint64_t __attribute__((vector_size(sizeof(Bytes))));
-
-// Adds 8 n planes to counts that stay below 2^n_bits, or are modulo 256.
-template <std::size_t n_bits>
-static inline void add_planes(const std::uint16_t* list, std::size_t n, const std::uint8_t* planes,
-                              Bits* count) {
-  const auto plane = [&](std::size_t k) {
-    return *reinterpret_cast<const Bits*>(planes + list[k]);
-  };
-  for (; n > 0; --n, list += 8) {
-    Bits two[2], four[2], carry;
-    count[0] = full_add(plane(0), plane(1), count[0], two[0]);
-    count[0] = full_add(plane(2), plane(3), count[0], two[1]);
-    count[1] = full_add(two[0], two[1], count[1], four[0]);
-    count[0] = full_add(plane(4), plane(5), count[0], two[0]);
-    count[0] = full_add(plane(6), plane(7), count[0], two[1]);
-    count[1] = full_add(two[0], two[1], count[1], four[1]);
-    count[2] = full_add(four[0], four[1], count[2], carry);
-    for (std::size_t bit = 3; bit < n_bits; ++bit) {
-      const Bits next = count[bit] & carry;
-      count[bit] ^= carry;
-      carry = next;
-    }
-  }
-}
-
-static inline void add_counts(const Bits* count, Bits* sum) {
-  Bits carry = {};
-  for (std::size_t bit = 0; bit < 8; ++bit) {
-    Bits next;
-    sum[bit] = full_add(count[bit], sum[bit], carry, next);
-    carry = next;
-  }
-}
-
-// Counts as bytes, one a row of b.
-static inline void to_bytes(const Bits* count, Bytes* bytes) {
-  Bytes x[8];
-  for (std::size_t bit = 0; bit < 8; ++bit) x[bit] = load(count + bit);
-  turn(x);
-  for (std::size_t v = 0; v < 8; ++v) store(bytes + v, x[v]);
-}
-
-// The sums n_q + n_(4 + q), and as the fifth n_4 + n_5 + n_6 + n_7. A class 4 + q has at most
-// 2^far_bits - 1 planes, it and class q together 2^n_bits - 1.
-template <std::size_t far_bits, std::size_t n_bits>
-static inline void sum_classes(const DescriptorGroup& group, const std::uint8_t* planes,
-                               Bytes (*sums)[8]) {
-  const std::uint16_t* list = group.planes;
-  Bits far[8] = {};
-  for (std::size_t q = 0; q < 4; ++q) {
-    const std::size_t n_far = group.n_eights[2 * q], n_near = group.n_eights[2 * q + 1];
-    Bits count[8] = {};
-    add_planes<far_bits>(list, n_far, planes, count);
-    add_counts(count, far);
-    add_planes<n_bits>(list + 8 * n_far, n_near, planes, count);
-    to_bytes(count, sums[q]);
-    list += 8 * (n_far + n_near);
-  }
-  to_bytes(far, sums[4]);
-}
-
 // The two least distances seen, lane by lane, and where the least came from (first wins).
 struct Least {
   alignas(32) std::uint8_t best[32], second[32], low[32], high[32];
 };
 
 static void clear(Least& least) {
-  for (std::size_t l = 0; l < 32; ++l) {
-    least.best[l] = least.second[l] = 255;
-    least.low[l] = least.high[l] = 0;
+  for (std::size_t l = 0; l < 32; l += byte_lanes) {
+    store(least.best + l, fill(255)), store(least.second + l, fill(255));
+    store(least.low + l, fill(0)), store(least.high + l, fill(0));
   }
 }
 
-// The distances of four rows to one register of b.
-static inline void combine(const Bytes (*sums)[8], std::size_t v, const Bytes* differing,
-                           Bytes (*d)[8]) {
-  const Bytes a1 = add(sums[1][v], sums[3][v]), a2 = add(sums[2][v], sums[3][v]), a3 = sums[4][v];
-  const Bytes all = add(add(sums[0][v], sums[2][v]), a1);
-  d[0][v] = all;
-  d[1][v] = subtract(add(all, differing[1]), add(a1, a1));
-  d[2][v] = subtract(add(all, differing[2]), add(a2, a2));
-  d[3][v] = subtract(add(all, differing[3]), add(a3, a3));
-}
+// The same without the place.
+struct Distances {
+  alignas(32) std::uint8_t best[32], second[32];
+};
 
 static inline std::uint32_t least_byte(__m128i low, __m128i high) {
   const __m128i least = _mm_min_epu8(low, high);
@@ -159,28 +83,6 @@ static bool is_opposite(const std::uint64_t* x, const std::uint64_t* others, std
          distance_of(x, others + (best & descriptor_index_mask) * 4) != 0;
 }
 
-// The distances of the 4 rows of a group to the rows of a block, 255 beyond the last: d[k][v].
-static inline void distances_of(const DescriptorGroup& group, const std::uint8_t* planes,
-                                std::size_t n_here, std::size_t lane, Bytes (*d)[8]) {
-  Bytes sums[5][8], differing[4];
-  bool few = true;
-  for (std::size_t q = 0; q < 4; ++q)
-    few =
-        few && group.n_eights[2 * q] < 8 && group.n_eights[2 * q] + group.n_eights[2 * q + 1] < 16;
-  if (few)
-    sum_classes<6, 7>(group, planes + lane, sums);
-  else
-    sum_classes<8, 8>(group, planes + lane, sums);
-  for (std::size_t k = 0; k < 4; ++k) differing[k] = fill(group.differing[k]);
-  for (std::size_t v = 0; v < 8; ++v) combine(sums, v, differing, d);
-  if (n_here >= 256) return;
-  for (std::size_t v = n_here / 32; v < 8; ++v) {
-    alignas(32) std::uint8_t beyond[32];
-    for (std::size_t l = 0; l < 32; ++l) beyond[l] = v * 32 + l < n_here ? 0 : 255;
-    for (std::size_t k = 0; k < 4; ++k) d[k][v] = higher(d[k][v], load(beyond + lane));
-  }
-}
-
 // What a row sees in a block.
 static inline void see_block(Least& row, std::size_t lane, const Bytes* d, std::size_t block) {
   const Bytes before = load(row.best + lane);
@@ -199,27 +101,21 @@ static inline void see_block(Least& row, std::size_t lane, const Bytes* d, std::
 }
 
 // What the rows of b see in a group of which they are at d[k].
-static inline void see_group(Least& column, std::size_t lane, Bytes d0, Bytes d1, Bytes d2,
-                             Bytes d3, std::size_t group) {
+static inline void see_group(Distances& column, std::size_t lane, Bytes d0, Bytes d1, Bytes d2,
+                             Bytes d3) {
   const Bytes least = lower(d0, d1), most = higher(d0, d1);
   const Bytes least2 = lower(d2, d3), most2 = higher(d2, d3);
   const Bytes nearest = lower(least, least2);
   const Bytes next = lower(higher(least, least2), lower(most, most2));
-  const Bytes old = load(column.best + lane), now = lower(old, nearest);
-  const Bytes keep = equal(now, old);
-  const Bytes second = lower(load(column.second + lane), lower(next, higher(old, nearest)));
-  store(column.second + lane, second);
-  store(column.best + lane, now);
-  store(column.low + lane,
-        choose(keep, load(column.low + lane), fill(static_cast<int>(group & 255))));
-  store(column.high + lane,
-        choose(keep, load(column.high + lane), fill(static_cast<int>(group >> 8))));
+  const Bytes old = load(column.best + lane);
+  store(column.best + lane, lower(old, nearest));
+  store(column.second + lane, lower(load(column.second + lane), lower(next, higher(old, nearest))));
 }
 
 // `planes` of the block; n_here rows of b are in it or after it.
-static void match_block(const DescriptorGroup& group, std::size_t n_rows, std::size_t number,
+static void match_block(const DescriptorGroup& group, std::size_t n_rows,
                         const std::uint8_t* planes, std::size_t block, std::size_t n_here,
-                        Least* rows, Least* columns) {
+                        Least* rows, Distances* columns) {
   for (std::size_t lane = 0; lane < 32; lane += byte_lanes) {
     Bytes d[4][8];
     distances_of(group, planes, n_here, lane, d);
@@ -227,58 +123,63 @@ static void match_block(const DescriptorGroup& group, std::size_t n_rows, std::s
     for (std::size_t k = n_rows; k < 4; ++k)
       for (std::size_t v = 0; v < 8; ++v) d[k][v] = fill(255);
     for (std::size_t v = 0; v < 8 && v * 32 < n_here; ++v)
-      see_group(columns[block * 8 + v], lane, d[0][v], d[1][v], d[2][v], d[3][v], number);
+      see_group(columns[block * 8 + v], lane, d[0][v], d[1][v], d[2][v], d[3][v]);
   }
 }
 
-// The row of a group that is the nearest of a row of b, at `distance` modulo 256.
-static std::uint32_t row_of_group(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
-                                  std::size_t first, std::uint32_t distance) {
-  for (std::size_t i = first; i < first + 4 && i < n_a; ++i)
-    if ((distance_of(a + i * 4, b) & 255) == distance) return static_cast<std::uint32_t>(i);
-  return static_cast<std::uint32_t>(first);
+// The first row of a at `distance` modulo 256 of row y of b; there is one.
+static std::uint32_t first_at(const std::uint64_t* a, const std::uint64_t* y,
+                              std::uint32_t distance) {
+  std::uint32_t i = 0;
+  while ((distance_of(a + i * 4, y) & 255) != distance) ++i;
+  return i;
 }
 
-// What the rows of b saw. Which row of its group is the nearest is asked only where a row of the
-// group has it as its nearest; elsewhere there is no match whichever it is.
+// What the rows of b saw, as `best` and `second` of count_matches; who is nearest, if it matters.
 static bool reduce_columns(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
-                           std::size_t n_b, const Least* columns, Nearest of_a, Nearest of_b) {
+                           std::size_t n_b, const Distances* columns, Nearest of_a, Nearest of_b) {
+  constexpr std::uint32_t unknown = descriptor_index_mask;
   for (std::size_t j = 0; j < n_b; ++j) {
-    const Least& column = columns[j / 32];
-    const std::size_t l = j % 32;
-    const std::uint32_t distance = column.best[l];
-    std::uint32_t first = 4 * (column.low[l] | static_cast<std::uint32_t>(column.high[l]) << 8);
-    if (distance == 0) first = row_of_group(a, n_a, b + j * 4, first, 0);
-    of_b.best[j] = distance << descriptor_index_bits | first;
-    of_b.second[j] = column.second[l];
-    if (is_opposite(b + j * 4, a, of_b.best[j])) return false;
+    of_b.best[j] =
+        static_cast<std::uint32_t>(columns[j / 32].best[j % 32]) << descriptor_index_bits | unknown;
+    of_b.second[j] = columns[j / 32].second[j % 32];
   }
-  for (std::size_t i = 0; i < n_a; ++i) {
+  for (std::uint32_t i = 0; i < n_a; ++i) {
     const std::uint32_t j = of_a.best[i] & descriptor_index_mask;
-    const std::uint32_t row = of_b.best[j] & descriptor_index_mask;
-    const std::uint32_t distance = of_b.best[j] >> descriptor_index_bits;
-    if (row / 4 == i / 4)
-      of_b.best[j] = distance << descriptor_index_bits |
-                     row_of_group(a, n_a, b + j * 4, row / 4 * 4, distance);
+    const std::uint32_t distance = of_a.best[i] >> descriptor_index_bits;
+    if (of_b.best[j] != (distance << descriptor_index_bits | unknown)) continue;
+    const std::uint32_t first = of_b.second[j] > distance ? i : first_at(a, b + j * 4, distance);
+    of_b.best[j] = distance << descriptor_index_bits | first;
+  }
+  for (std::size_t j = 0; j < n_b; ++j) {
+    if (of_b.best[j] >> descriptor_index_bits != 0) continue;
+    if (of_b.best[j] == unknown) of_b.best[j] = first_at(a, b + j * 4, 0);
+    if (is_opposite(b + j * 4, a, of_b.best[j])) return false;
   }
   return true;
 }
 
+// Rows of a scored against one block before the next, so that its planes stay in the first cache.
+constexpr std::size_t strip_rows = 32;
+
 static bool descriptor_pair_fast(const std::uint64_t* a, std::size_t n_a,
                                  const DescriptorGroup* groups, const std::uint64_t* b,
                                  std::size_t n_b, const std::uint8_t* planes, Nearest of_a,
-                                 Nearest of_b, Least* columns) {
-  for (std::size_t column = 0; column * 32 < n_b; ++column) clear(columns[column]);
-  for (std::size_t first = 0; first < n_a; first += 4) {
-    const std::size_t n_rows = n_a - first < 4 ? n_a - first : 4;
-    Least rows[4];
-    for (Least& row : rows) clear(row);
+                                 Nearest of_b, Distances* columns) {
+  for (std::size_t column = 0; column * 32 < n_b; ++column)
+    for (std::size_t l = 0; l < 32; l += byte_lanes)
+      store(columns[column].best + l, fill(255)), store(columns[column].second + l, fill(255));
+  for (std::size_t strip = 0; strip < n_a; strip += strip_rows) {
+    const std::size_t n_strip = n_a - strip < strip_rows ? n_a - strip : strip_rows;
+    Least rows[strip_rows];
+    for (std::size_t i = 0; i < n_strip; ++i) clear(rows[i]);
     for (std::size_t block = 0; block * 256 < n_b; ++block)
-      match_block(groups[first / 4], n_rows, first / 4, planes + block * block_planes * plane_bytes,
-                  block, n_b - block * 256, rows, columns);
-    for (std::size_t k = 0; k < n_rows; ++k) {
-      const std::size_t i = first + k;
-      reduce_row(rows[k], of_a.best + i, of_a.second + i);
+      for (std::size_t i = 0; i < n_strip; i += 4)
+        match_block(groups[(strip + i) / 4], n_strip - i < 4 ? n_strip - i : 4,
+                    planes + block * block_planes * plane_bytes, block, n_b - block * 256, rows + i,
+                    columns);
+    for (std::size_t i = strip; i < strip + n_strip; ++i) {
+      reduce_row(rows[i - strip], of_a.best + i, of_a.second + i);
       if (is_opposite(a + i * 4, b, of_a.best[i])) return false;
     }
   }
@@ -299,7 +200,7 @@ static MatchCount descriptor_pair(const std::uint64_t* a, std::size_t n_a,
   const Nearest of_a{scratch, scratch + n_a};
   const Nearest of_b{scratch + 2 * n_a, scratch + 2 * n_a + n_b};
 #if defined(__SSE4_1__)
-  auto* columns = reinterpret_cast<Least*>(
+  auto* columns = reinterpret_cast<Distances*>(
       (reinterpret_cast<std::uintptr_t>(scratch + 2 * (n_a + n_b)) + 31) / 32 * 32);
   if (n_a > 1 && n_b > 1 && n_a < (1 << 16) && n_b < (1 << 16) &&
       descriptor_pair_fast(a, n_a, groups, b, n_b, planes, of_a, of_b, columns))
