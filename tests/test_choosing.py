@@ -11,7 +11,8 @@ import pytest
 import clusterimg as ci
 from clusterimg.errors import UsageError
 from clusterimg.picker import ThresholdCurve
-from pictures import groups, save
+from clusterimg.picker.auto import choose_automatically
+from pictures import groups, partition, save
 
 
 @pytest.fixture
@@ -133,11 +134,48 @@ def test_a_dry_run_asks_and_leaves_nothing(folder: Path) -> None:
         ({"threshold": "ask", "choose": Person(1.0)}, "must be below 1"),
         ({"threshold": "ask", "choose": Person(float("nan"))}, "must be below 1"),
         ({"threshold": "ask", "choose": Person(0.5), "sample": 0}, "sample must be 1 or more, got 0"),
+        ({"threshold": 0.5, "threshold_pairs": "pairs.csv"}, "not both"),
     ],
 )
 def test_it_says_what_is_wrong(folder: Path, options: dict[str, object], problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
         ci.run(folder, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("batch_size", [None, 5])
+def test_a_rule_chooses(folder: Path, batch_size: int | None) -> None:
+    result = ci.run(folder, threshold="auto", method="ssim", merge="exact", batch_size=batch_size)
+    choice = result.summary["threshold_choice"]
+    assert choice["way"] == "auto"
+    assert choice["threshold"] == result.summary["parameters"]["threshold"]
+    assert 0 <= choice["confidence"] <= 1
+    assert choice["reason"]
+    found = choose_automatically(ci.threshold_curve(folder, method="ssim"))
+    assert found.threshold == choice["threshold"]
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_labelled_pairs_choose(folder: Path, tmp_path: Path, batch_size: int | None) -> None:
+    names = sorted(path.name for path in folder.iterdir())
+    grouped = [name for name in names if not name.startswith("single")]
+    table = ["file_a,file_b,same"]
+    for k, a in enumerate(grouped):
+        table += [f"{a},{b},{'yes' if a[-5] == b[-5] else 'no'}" for b in grouped[:k]]
+    table.append("gone.png,single_0.png,no")
+    (tmp_path / "pairs.csv").write_text("\n".join(table) + "\n")
+    result = ci.run(
+        folder, threshold_pairs=tmp_path / "pairs.csv", method="ssim", batch_size=batch_size, merge="exact"
+    )
+    assert partition(result.files, result.labels) == {
+        *(frozenset(name for name in grouped if name[-5] == group) for group in "012"),
+        frozenset({"single_0.png"}),
+        frozenset({"single_1.png"}),
+    }
+    choice = result.summary["threshold_choice"]
+    assert choice["way"] == "pairs"
+    assert choice["pairs"] == 36
+    [unknown] = choice["unknown_files"]
+    assert (unknown.file, "line 38" in unknown.reason) == ("gone.png", True)
 
 
 def test_a_folder_of_nothing_readable_is_not_asked_about(tmp_path: Path) -> None:

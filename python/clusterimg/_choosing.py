@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from ._flow import Job
 from ._reading import PartsOfStore
 from .batches import Clock, digest_of
 from .errors import UsageError
+from .picker.auto import choose_automatically
 from .picker.building import curve_of
 from .picker.curve import ThresholdCurve
+from .picker.labelled import LabelledPair, choose_by_pairs, read_pairs, score_pairs
 
 __all__ = ["WAYS", "Choose", "check_choice", "is_open", "with_threshold"]
 
@@ -34,7 +36,7 @@ Choose = Callable[[ThresholdCurve, Path], float | None]
 
 def is_open(asked: Mapping[str, Any]) -> bool:
     """Return whether the threshold is still to be chosen."""
-    return isinstance(asked["threshold"], str)
+    return isinstance(asked["threshold"], str) or asked["threshold_pairs"] is not None
 
 
 def check_choice(asked: Mapping[str, Any], choose: Choose | None) -> None:
@@ -42,6 +44,8 @@ def check_choice(asked: Mapping[str, Any], choose: Choose | None) -> None:
     threshold = asked["threshold"]
     if isinstance(threshold, str) and threshold not in WAYS:
         raise UsageError(f"threshold must be a number or one of {', '.join(WAYS)}, got {threshold!r}")
+    if threshold is not None and asked["threshold_pairs"] is not None:
+        raise UsageError("give a threshold or threshold_pairs to find it by, not both")
     if threshold == "ask" and choose is None:
         raise UsageError("threshold='ask' needs someone to ask: give choose, a function of curve and folder")
     if asked["sample"] < 1:
@@ -62,8 +66,11 @@ def with_threshold(
     if not parts.files:  # nothing to choose by
         return job
     asked = job.asked
-    way, sample, seed = asked["threshold"], asked["sample"], asked["seed"]
-    key = digest_of(dict(about), dict(job.method.kernel_options), way, sample, seed, parts.files, stamps)
+    way, sample, seed = asked["threshold"] or "pairs", asked["sample"], asked["seed"]
+    pairs = read_pairs(Path(asked["threshold_pairs"])) if way == "pairs" else []
+    labels = [astuple(pair)[:3] for pair in pairs]
+    options = dict(job.method.kernel_options)
+    key = digest_of(dict(about), options, way, labels, sample, seed, parts.files, stamps)
     choice = _earlier(out, key, way)
     if choice is None:
         with clock("curve"):
@@ -77,7 +84,7 @@ def with_threshold(
                 progress=lambda done, total: _report(job, done, total),
             )
         with clock("choice"):
-            choice = {"way": way, **_chosen(curve, job.source, way, choose)}
+            choice = {"way": way, **_chosen(job, curve, parts, pairs, choose)}
         manifest.add_table(results.CURVE)
         results.write_json(out / results.CURVE, {"key": key, "choice": choice, **curve.as_json()})
     method = replace(job.method, threshold=choice["threshold"])  # type: ignore[type-var]
@@ -89,14 +96,21 @@ def _report(job: Job, done: int, total: int) -> None:
         job.progress("curve", done, total)
 
 
-def _chosen(curve: ThresholdCurve, folder: Path, way: str, choose: Choose | None) -> dict[str, Any]:
-    if way == "auto":
-        from .picker.auto import choose_automatically
-
-        found = choose_automatically(curve)
-        return {"threshold": found.threshold, "confidence": found.confidence, "reason": found.reason}
+def _chosen(
+    job: Job,
+    curve: ThresholdCurve,
+    parts: PartsOfStore,
+    pairs: Sequence[LabelledPair],
+    choose: Choose | None,
+) -> dict[str, Any]:
+    if pairs:
+        scores, same, skips = score_pairs(parts.files, pairs, parts, job.method, job.engine)
+        left_out = {"pairs": len(scores), "unknown_files": skips}
+        return {**asdict(choose_by_pairs(scores, same, curve)), **left_out}
+    if job.asked["threshold"] == "auto":
+        return asdict(choose_automatically(curve))
     assert choose is not None  # check_choice saw to it
-    threshold = choose(curve, folder)
+    threshold = choose(curve, job.source)
     if threshold is None:
         raise UsageError("no threshold was chosen: run again, or give --threshold a number")
     if not (math.isfinite(threshold) and threshold < 1):

@@ -49,6 +49,7 @@ def summary(result: pipeline.Result, *, verbose: bool) -> str:
         lines.append(f"used from before: {images}{batches}")
     if counts["batches"] > 1:
         lines.append(f"{counts['batches']} batches, merged by {result.summary['merge']}")
+    lines += _chosen(result.summary["threshold_choice"])
     lines += _linked(result.summary)
     for state, meaning in (
         ("featureless", "only copies of them count as similar"),
@@ -76,6 +77,22 @@ def summary(result: pipeline.Result, *, verbose: bool) -> str:
     if parameters["transfer"] == "move":
         lines.append(f"to put the files back: clusterimg undo {_quoted(result.out)}")
     return "\n".join(lines)
+
+
+def _chosen(choice: Mapping[str, Any] | None) -> list[str]:
+    """Return why the threshold is what it is, where a rule or labelled pairs chose it."""
+    if choice is None or "reason" not in choice:
+        return []
+    by = "a rule" if choice["way"] == "auto" else "labelled pairs"
+    lines = [f"threshold chosen by {by}: {choice['reason']}"]
+    if not choice["is_default"]:
+        low, high, confidence = (choice[name] for name in ("low", "high", "confidence"))
+        lines.append(f"thresholds from {low:.4g} to {high:.4g} may be as good (confidence {confidence:.2f})")
+    unknown = choice.get("unknown_files", ())
+    if unknown:
+        files = counted(len(unknown), "file")
+        lines.append(f"{files} of the labelled pairs could not be used: listed in run.json")
+    return lines
 
 
 def _linked(summary: Mapping[str, Any]) -> list[str]:

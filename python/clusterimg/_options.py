@@ -48,6 +48,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.set_defaults(command="run")
     add = _add_method(run)
     add("--threshold", type=_threshold, metavar="T", help=SIMILAR)
+    add("--threshold-pairs", metavar="FILE", help="CSV table file_a,file_b,same: finds the threshold by them")
     _add_linkage(add, "components", "components")
     _add_sample(run)
     _add_places(run, "FOLDER_clustered beside FOLDER")

@@ -46,6 +46,7 @@ def run(
     *,
     method: str = "imagehash",
     threshold: float | str | None = None,
+    threshold_pairs: str | os.PathLike[str] | None = None,
     sample: int = 2000,
     seed: int = 0,
     linkage: str = "components",
@@ -84,6 +85,9 @@ def run(
     threshold : float or str
         Images are similar if their score is above it. The method's default, if not given. `auto`: a
         rule finds it on the curve of `threshold_curve`; `ask`: `choose` is asked.
+    threshold_pairs : path
+        Finds the threshold by pairs that a person labelled: a CSV table `file_a,file_b,same`, names as
+        in `clusters.csv`, same yes or no; a few dozen are enough.
     sample, seed : int
         How many images, and which, are compared with all others for that curve.
     linkage : str
