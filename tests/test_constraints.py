@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ import numpy as np
 import pytest
 
 import clusterimg as ci
-from clusterimg import ResultError, UsageError, pipeline
+from clusterimg import EDGE_DTYPE, ResultError, UsageError, pipeline
+from clusterimg._linking import Linking
+from clusterimg.backends import select
 from clusterimg.clustering import LINKAGES
 from clusterimg.results import escape_name
 from pictures import Grey, blend, groups, noisy, partition, picture, save
 from test_environment import call, error_of, rows
 from test_linkage import by_definition
+from test_pipeline import interrupt_at
 from test_resume import ReaderHere
 
 OPTIONS: dict[str, Any] = {"method": "ssim", "threshold": 0.8, "size": (32, 24), "transfer": "none"}
@@ -68,7 +72,7 @@ def some_constraints(seed: int, names: list[str]) -> tuple[list[tuple[str, str]]
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_exact_clusters_are_those_of_the_definition_for_any_batch_size(
     tmp_path: Path, linkage: str, seed: int
 ) -> None:
@@ -122,14 +126,29 @@ def test_names_of_files_decide_nothing(tmp_path: Path, linkage: str) -> None:
     assert shown[0] == shown[1] == shown[2]
 
 
+@pytest.mark.parametrize("linkage", ["complete", "average"])
+def test_between_equal_scores_the_images_decide_and_not_their_places(linkage: str) -> None:
+    digests = np.random.default_rng(1).integers(0, 256, (5, 16), dtype=np.uint8)
+    chain = [(0, 1), (1, 2), (2, 3), (3, 4)]
+    found = set()
+    for place in permutations(range(5)):
+        ends = sorted(tuple(sorted((place[i], place[j]))) for i, j in chain)
+        edges = np.array([(i, j, 0.5) for i, j in ends], EDGE_DTYPE)
+        there = np.empty_like(digests)
+        there[list(place)] = digests
+        labels = Linking(linkage).of_all(edges, [""] * 5, there, select())[list(place)]
+        found.add(tuple((labels[:, None] == labels).ravel().tolist()))
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("linkage", LINKAGES)
 @pytest.mark.parametrize("merge", ["representatives", "exact"])
-@pytest.mark.parametrize("batch_size", [2, 5, 9, 100])
+@pytest.mark.parametrize("batch_size", [2, 9])
 def test_constraints_hold_over_batches(tmp_path: Path, linkage: str, merge: str, batch_size: int) -> None:
     images = walk()
     folder = save(tmp_path / "photos", images)
     options = {**OPTIONS, "linkage": linkage, "merge": merge, "batch_size": batch_size}
-    for seed in range(6):
+    for seed in range(4):
         must, cannot = some_constraints(seed, sorted(images))
         result = ci.run(
             folder, out=tmp_path / str(seed), threads=1, must_link=must, cannot_link=cannot, **options
@@ -181,20 +200,17 @@ def test_outliers_that_belong_together_are_compared_with_others(tmp_path: Path) 
 @pytest.mark.parametrize("merge", ["representatives", "no"])
 def test_stricter_linkages_keep_groups_of_one_batch_apart(tmp_path: Path, merge: str) -> None:
     x, y = picture(1, 64, 48), picture(2, 64, 48)
-    images = {f"{k}.png": blend(x, y, share) for k, share in enumerate((0.0, 0.1, 0.2, 0.3))}
-    images["4.png"] = noisy(images["1.png"], 1, 1.0)
+    shares = {"0.png": 0.1, "1.png": 0.04, "2.png": 0.2, "3.png": 0.26}  # 1 0 2 3 on the way from x to y
+    images = {name: blend(x, y, share) for name, share in shares.items()} | {"4.png": picture(3, 64, 48)}
     folder = save(tmp_path / "photos", images)
     matrix = ci.similarity_matrix([images[name] for name in sorted(images)], method="ssim", size=(32, 24))
-    threshold = float((matrix[0, 2] + matrix[0, 1]) / 2)
-    assert (
-        matrix[0, 3] < matrix[0, 2] < threshold < min(matrix[0, 1], matrix[1, 2], matrix[2, 3], matrix[1, 4])
-    )
+    threshold = float((matrix[0, 2] + max(matrix[1, 2], matrix[0, 3])) / 2)
+    assert max(matrix[1, 2], matrix[0, 3]) < threshold < matrix[0, 2] < min(matrix[0, 1], matrix[2, 3])
     options = {**OPTIONS, "threshold": threshold, "batch_size": 4, "merge": merge}
     chained = ci.run(folder, out=tmp_path / "chained", **options)
-    assert chained.batch_labels.tolist() == [0, 0, 0, 0, -1]
+    assert chained.labels.tolist() == chained.batch_labels.tolist() == [0, 0, 0, 0, -1]
     strict = ci.run(folder, out=tmp_path / "strict", linkage="complete", **options)
-    assert strict.batch_labels.max() == 1
-    np.testing.assert_array_equal(strict.labels, strict.batch_labels)
+    assert strict.labels.tolist() == strict.batch_labels.tolist() == [0, 0, 1, 1, -1]
 
 
 @pytest.mark.parametrize("merge", ["representatives", "exact"])
@@ -333,7 +349,19 @@ def test_resume_finds_again_only_what_the_constraints_change(tmp_path: Path) -> 
     assert {path.name for path in out.iterdir()} == {path.name for path in (tmp_path / "fresh").iterdir()}
 
 
-def test_overwrite_and_undo_know_the_table(tmp_path: Path) -> None:
+def test_no_table_tells_of_what_is_no_longer_so(tmp_path: Path) -> None:
+    images = groups(2, 2, 0)
+    folder = save(tmp_path / "photos", images)
+    names = sorted(images)
+    result = ci.run(folder, cannot_link=[(names[0], names[2])])
+    assert (result.out / "refused.csv").exists()
+    with pytest.raises(KeyboardInterrupt):
+        ci.run(folder, resume=True, threshold=0.7, progress=interrupt_at("pairs", 6))
+    assert not (result.out / "clusters.csv").exists()
+    assert not (result.out / "refused.csv").exists()
+
+
+def test_overwrite_knows_the_table(tmp_path: Path) -> None:
     images = groups(2, 2, 0)
     folder = save(tmp_path / "photos", images)
     names = sorted(images)

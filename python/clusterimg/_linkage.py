@@ -121,7 +121,7 @@ def roots_of(parent: Nodes) -> Nodes:
 def agglomerated(pairs: Pairs, size: Nodes, linkage: str) -> Nodes:
     """Return for each node the lowest node of its group.
 
-    `size` (n,) is how many images each node is. Takes about 60 bytes for each pair beside `pairs`.
+    `size` (n,) is how many images each node is. Takes some 120 bytes for each pair beside `pairs`.
     """
     least = LEAST_SHARE[linkage]
     parent, size = np.arange(len(size)), size.copy()
