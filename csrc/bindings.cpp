@@ -14,7 +14,7 @@
 #include <pthread.h>
 #endif
 
-#include "edge.hpp"
+#include "edges.hpp"
 #include "features/area.hpp"
 #include "features/phash.hpp"
 #include "joins/join.hpp"

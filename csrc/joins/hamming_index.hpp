@@ -21,7 +21,7 @@
 #include <utility>
 #include <vector>
 
-#include "../edge.hpp"
+#include "../edges.hpp"
 #include "../kernels.hpp"
 #include "../pairwise.hpp"
 #include "../parallel.hpp"
