@@ -95,7 +95,7 @@ struct KernelTable {
   std::size_t (*hamming_hits)(const std::uint64_t* rows, std::size_t n_rows,
                               const std::uint8_t* tables, bool capped, const std::uint64_t* queries,
                               std::size_t n, std::size_t n_words, std::size_t radius,
-                              std::uint8_t* scratch, HammingHit* hits);
+                              std::size_t first_query, std::uint8_t* scratch, HammingHit* hits);
   std::size_t (*hamming_tally)(const std::uint64_t* row, const std::uint64_t* queries,
                                std::size_t n, std::size_t n_words, std::size_t radius);
   std::size_t (*hamming_count)(const std::uint64_t* rows, std::size_t n_rows,

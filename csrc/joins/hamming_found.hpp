@@ -45,17 +45,14 @@ class HammingFound {
   }
 
  private:
-  struct Found {
-    std::uint32_t row;
-    std::uint16_t col, differing;  // the column in its block
-  };
-  // What a block found in a band of rows, or the beginning or end of it.
+  // What a block found in a band of rows, or the beginning or end of it: a hit's row is the column
+  // in the block, its query the row in the band.
   struct Part {
     std::size_t band;
-    const Found* found;
+    const HammingHit* found;
     std::size_t n;
   };
-  using Chunk = std::vector<Found, LargeAllocator<Found>>;
+  using Chunk = std::vector<HammingHit, LargeAllocator<HammingHit>>;
 
   struct State {
     State(std::size_t n_words, bool capped, Monitor& monitor)
@@ -66,15 +63,17 @@ class HammingFound {
     Pulse pulse;
     AlignedScratch<std::uint8_t> tables, scratch;
     Scratch<HammingHit> hits;
-    Found* at = nullptr;  // where there is room
+    HammingHit* at = nullptr;  // where there is room
     std::size_t room = 0, chunk = std::size_t{1} << 12;
   };
 
-  // Some bands, of whole tiles of rows: what lists the parts grows with the columns alone.
+  // Some bands, of whole tiles of rows: what lists the parts grows with the columns alone. A row in
+  // a band has a number of 16 bits.
   static std::size_t rows_of_a_band(std::size_t n_rows) {
-    constexpr std::size_t most_bands = 64;
+    constexpr std::size_t some_bands = 256, most_tiles = (1 << 16) / hamming_side;
     const std::size_t n_tiles = (n_rows + hamming_side - 1) / hamming_side;
-    return std::max<std::size_t>(1, (n_tiles + most_bands - 1) / most_bands) * hamming_side;
+    const std::size_t tiles = std::max<std::size_t>(1, (n_tiles + some_bands - 1) / some_bands);
+    return std::min(tiles, most_tiles) * hamming_side;
   }
 
   std::size_t n_cols() const { return codes_.triangle ? codes_.n_a : codes_.n_b; }
@@ -87,33 +86,30 @@ class HammingFound {
     const std::size_t end = codes_.triangle ? cols.end : codes_.n_a;
     for (std::size_t i = 0; i < end; i += hamming_side) {
       const Range rows{i, std::min(end, i + hamming_side)};
-      std::size_t n = kernels().hamming_hits(codes, cols.size(), state.tables.data(), capped_,
-                                             codes_.row(i), rows.size(), codes_.n_words, radius_,
-                                             state.scratch.data(), state.hits.data());
-      if (codes_.triangle && i == cols.begin)
-        n = static_cast<std::size_t>(
-            std::remove_if(state.hits.data(), state.hits.data() + n,
-                           [](const HammingHit& hit) { return hit.row <= hit.query; }) -
-            state.hits.data());
-      keep(state, n, i, parts_[block]);
+      std::size_t n = kernels().hamming_hits(
+          codes, cols.size(), state.tables.data(), capped_, codes_.row(i), rows.size(),
+          codes_.n_words, radius_, i % band_rows_, state.scratch.data(), state.hits.data());
+      if (codes_.triangle && i == cols.begin) n = later(state.hits.data(), n, i % band_rows_);
+      keep(state, n, i / band_rows_, parts_[block]);
       monitor.advance(pairs_of({codes_.n_a, n_cols(), codes_.triangle}, rows, cols));
       state.pulse.after(16 * codes_.n_words * rows.size() + n);
     }
   }
 
-  // Adds n hits to the parts of a block; the hits' rows are our columns.
-  void keep(State& state, std::size_t n, std::size_t first, std::vector<Part>& parts) {
+  // Leaves the hits above the diagonal.
+  static std::size_t later(HammingHit* hits, std::size_t n, std::size_t first) {
+    const auto not_later = [first](const HammingHit& hit) { return first + hit.row <= hit.query; };
+    return static_cast<std::size_t>(std::remove_if(hits, hits + n, not_later) - hits);
+  }
+
+  // Adds n hits to the parts of a block.
+  void keep(State& state, std::size_t n, std::size_t band, std::vector<Part>& parts) {
     if (n == 0) return;
     if (state.room < n) more_room(state, n);
-    Found* const to = state.at;
-    for (std::size_t k = 0; k < n; ++k) {
-      const HammingHit hit = state.hits[k];
-      to[k] = {static_cast<std::uint32_t>(first + hit.query), hit.row,
-               static_cast<std::uint16_t>(hit.differing)};
-    }
+    HammingHit* const to = state.at;
+    std::copy_n(state.hits.data(), n, to);
     state.at += n;
     state.room -= n;
-    const std::size_t band = first / band_rows_;
     if (!parts.empty() && parts.back().band == band && parts.back().found + parts.back().n == to)
       parts.back().n += n;
     else
@@ -133,30 +129,32 @@ class HammingFound {
 
   template <class Visit>
   void each_part(std::size_t band, Pulse& pulse, const Visit& visit) const {
+    const auto before = [](const Part& part, std::size_t number) { return part.band < number; };
     for (std::size_t block = 0; block < parts_.size(); ++block) {
-      for (const Part& part : parts_[block])
-        if (part.band == band) {
-          visit(block * hamming_side, part);
-          pulse.after(4 * part.n);
-        }
-      pulse.after(parts_[block].size());
+      const std::vector<Part>& parts = parts_[block];
+      auto part = std::lower_bound(parts.begin(), parts.end(), band, before);
+      for (; part != parts.end() && part->band == band; ++part) {
+        visit(block * hamming_side, *part);
+        pulse.after(4 * part->n);
+      }
+      pulse.after(16);
     }
   }
 
   // Writes the edges of a band: those of a row come by rising block, and there by rising column.
   void write(std::size_t band, Edge* out, Pulse& pulse) const {
-    const std::size_t first = band * band_rows_;
-    std::vector<std::size_t> begin(band_rows_ + 1, 0);
-    each_part(band, pulse, [&](std::size_t, const Part& part) {
-      for (std::size_t k = 0; k < part.n; ++k) ++begin[part.found[k].row - first + 1];
+    std::vector<Edge*> at(band_rows_ + 1, out);
+    std::vector<std::size_t> n(band_rows_, 0);
+    each_part(band, pulse, [&n](std::size_t, const Part& part) {
+      for (std::size_t k = 0; k < part.n; ++k) ++n[part.found[k].query];
     });
-    for (std::size_t r = 0; r < band_rows_; ++r) begin[r + 1] += begin[r];
+    for (std::size_t r = 0; r < band_rows_; ++r) at[r + 1] = at[r] + n[r];
+    const double* scores = scores_.data();
     each_part(band, pulse, [&](std::size_t col, const Part& part) {
       for (std::size_t k = 0; k < part.n; ++k) {
-        const Found found = part.found[k];
-        out[begin[found.row - first]++] = {static_cast<std::int32_t>(found.row),
-                                           static_cast<std::int32_t>(col + found.col),
-                                           scores_[found.differing]};
+        const HammingHit hit = part.found[k];
+        *at[hit.query]++ = {static_cast<std::int32_t>(band * band_rows_ + hit.query),
+                            static_cast<std::int32_t>(col + hit.row), scores[hit.differing]};
       }
     });
   }

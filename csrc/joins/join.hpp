@@ -84,9 +84,9 @@ void score_by(HammingPlan plan, const HammingJoin& join, const Plane& plane, Sin
     sink.give(HammingIndex(codes, join.scorer.radius(), plan.depth).edges(n_threads, monitor));
   } else if (Sink::keeps_edges) {
     const std::size_t radius = join.scorer.radius();
-    if (plan.look != Look::counted)
+    if (plan.look == Look::folded || plan.look == Look::capped)
       sink.give(HammingFound(codes, radius, plan.look).edges(n_threads, monitor));
-    else if (codes.n_words == 1)
+    else if (plan.look == Look::dense && codes.n_words == 1)
       sink.give(HammingDense(codes, radius).edges(n_threads, monitor));
     else
       sink.give(HammingCount(codes, radius).edges(n_threads, monitor));

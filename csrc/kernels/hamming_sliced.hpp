@@ -19,6 +19,10 @@
 
 namespace clusterimg::CLUSTERIMG_ISA {
 
+// A hot loop in a function of its own: inlined, it would share the registers with what is around
+// it.
+#define own_registers __attribute__((noinline))
+
 static inline bool any_bit(const Plane256& x) {
 #if defined(__AVX2__)
   const __m256i bits = reinterpret_cast<const __m256i&>(x);
@@ -115,39 +119,54 @@ static inline __attribute__((always_inline)) void capped_sum(const Plane256* tab
   sum[0] = ones, sum[1] = twos, sum[2] = fours, sum[3] = eights;
 }
 
-// `below` stays where a number's lower planes are not above the radius's: one plane more.
-static inline __attribute__((always_inline)) void compare(const Plane256& plane,
-                                                          const Plane256& radius_bit,
-                                                          Plane256& below) {
-  const Plane256 either = radius_bit | below;
-  below = (radius_bit & below) | (~plane & either);
+// The rows whose sum is not above a radius that the compiler knows: one operation for a plane.
+template <std::size_t radius, std::size_t n_planes>
+static inline __attribute__((always_inline)) void not_above(const Plane256* sum,
+                                                            const Plane256& rows, Plane256& near) {
+  Plane256 above{};
+  for (std::size_t k = 0; k < n_planes; ++k)
+    if ((radius >> k) & 1)
+      above &= sum[k];
+    else
+      above |= sum[k];
+  near = ~above & rows;
 }
 
 // Which queries are perhaps near a row of one word.
 //   near (n), which (n)   where the rows are, and the query; returns how many
-template <bool capped>
-static std::size_t near_words(const Plane256* table, const Plane256& rows,
-                              const std::uint64_t* queries, std::size_t n, std::size_t radius,
-                              Plane256* near, std::uint16_t* which) {
-  constexpr std::size_t n_planes = capped ? 6 : 4, most = (std::size_t{1} << n_planes) - 1;
-  if (radius > most) radius = most;  // no sum is above that
-  Plane256 bit[n_planes];
-  for (std::size_t k = 0; k < n_planes; ++k) bit[k] = Plane256{} - ((radius >> k) & 1);
+template <bool capped, std::size_t radius>
+static own_registers std::size_t near_words(const Plane256* table, const Plane256& rows,
+                                            const std::uint64_t* queries, std::size_t n,
+                                            Plane256* near, std::uint16_t* which) {
+  constexpr std::size_t n_planes = capped ? 6 : 4;
   std::size_t n_near = 0;
   for (std::size_t j = 0; j < n; ++j) {
-    Plane256 sum[n_planes];
+    Plane256 sum[n_planes], below;
     if constexpr (capped)
       capped_sum(table, queries[j], sum);
     else
       folded_sum(table, queries[j], sum);
-    Plane256 below = bit[0] | ~sum[0];
-    for (std::size_t k = 1; k < n_planes; ++k) compare(sum[k], bit[k], below);
-    below &= rows;
+    not_above<radius, n_planes>(sum, rows, below);
     near[n_near] = below;
     which[n_near] = static_cast<std::uint16_t>(j);
     n_near += any_bit(below);
   }
   return n_near;
+}
+
+// The same for a radius of `least` to `most`, above which there is no sum.
+template <bool capped, std::size_t least = 0, std::size_t most = capped ? 39 : 13>
+static std::size_t near_words_within(const Plane256* table, const Plane256& rows,
+                                     const std::uint64_t* queries, std::size_t n,
+                                     std::size_t radius, Plane256* near, std::uint16_t* which) {
+  constexpr std::size_t middle = (least + most) / 2;
+  if constexpr (least == most)
+    return near_words<capped, least>(table, rows, queries, n, near, which);
+  else if (radius <= middle)
+    return near_words_within<capped, least, middle>(table, rows, queries, n, radius, near, which);
+  else
+    return near_words_within<capped, middle + 1, most>(table, rows, queries, n, radius, near,
+                                                       which);
 }
 
 // Planes of a running sum: enough for the radius and for the sum of a word.
@@ -191,9 +210,10 @@ static inline void begin_running(std::size_t radius, std::size_t n, Plane256* ru
 // The same for codes of a few words, whose tables fit in the cache of the second level: the running
 // sum stays in registers.
 template <bool capped, std::size_t n_running>
-static std::size_t near_short(const Plane256* tables, const Plane256& rows,
-                              const std::uint64_t* queries, std::size_t n, std::size_t n_words,
-                              std::size_t radius, Plane256* near, std::uint16_t* which) {
+static own_registers std::size_t near_short(const Plane256* tables, const Plane256& rows,
+                                            const std::uint64_t* queries, std::size_t n,
+                                            std::size_t n_words, std::size_t radius, Plane256* near,
+                                            std::uint16_t* which) {
   Plane256 first[n_running];
   begin_running(radius, n_running, first);
   std::size_t n_near = 0;
@@ -216,10 +236,10 @@ static std::size_t near_short(const Plane256* tables, const Plane256& rows,
 // The same for long codes, word after word. A query far from all rows goes no further.
 //   sums (n, planes)   scratch
 template <bool capped>
-static std::size_t near_long(const Plane256* table, const Plane256& rows,
-                             const std::uint64_t* queries, std::size_t n, std::size_t n_words,
-                             std::size_t radius, Plane256* sums, Plane256* near,
-                             std::uint16_t* which) {
+static own_registers std::size_t near_long(const Plane256* table, const Plane256& rows,
+                                           const std::uint64_t* queries, std::size_t n,
+                                           std::size_t n_words, std::size_t radius, Plane256* sums,
+                                           Plane256* near, std::uint16_t* which) {
   const std::size_t n_running = running_planes(radius);
   for (std::size_t j = 0; j < n; ++j) {
     begin_running(radius, n_running, sums + j * n_running);
@@ -249,7 +269,7 @@ static std::size_t near_codes(const Plane256* table, const Plane256& rows,
                               std::size_t radius, Plane256* scratch, Plane256* near,
                               std::uint16_t* which) {
   constexpr std::size_t few_words = 4;
-  if (n_words == 1) return near_words<capped>(table, rows, queries, n, radius, near, which);
+  if (n_words == 1) return near_words_within<capped>(table, rows, queries, n, radius, near, which);
   if (n_words <= few_words) switch (running_planes(radius)) {
       case 6:
         return near_short<capped, 6>(table, rows, queries, n, n_words, radius, near, which);

@@ -56,6 +56,14 @@ static inline __attribute__((always_inline)) void exact_sum(const Plane256* tabl
   sum[0] = ones, sum[1] = twos, sum[2] = fours, sum[3] = eights, sum[4] = sixteens;
 }
 
+// `below` stays where a number's lower planes are not above the radius's: one plane more.
+static inline __attribute__((always_inline)) void compare(const Plane256& plane,
+                                                          const Plane256& radius_bit,
+                                                          Plane256& below) {
+  const Plane256 either = radius_bit | below;
+  below = (radius_bit & below) | (~plane & either);
+}
+
 // Which of up to 256 rows differ from each query in at most `radius` bits.
 //   tables      of the rows, as hamming_exact_table makes them
 //   later       only rows of a higher number than the query's
