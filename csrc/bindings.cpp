@@ -14,7 +14,7 @@
 #include <pthread.h>
 #endif
 
-#include "edge.hpp"
+#include "edges.hpp"
 #include "features/area.hpp"
 #include "features/phash.hpp"
 #include "joins/join.hpp"
@@ -208,8 +208,9 @@ py::array_t<Edge> hamming_edges_as(const Array<std::uint64_t>& a,
                                    const std::optional<Array<std::uint64_t>>& b, double threshold,
                                    const std::string& look, std::size_t depth, int n_threads,
                                    const py::object& progress) {
-  require(look == "index" || look == "folded" || look == "capped" || look == "counted",
-          "look must be index, folded, capped or counted, got " + look);
+  require(look == "index" || look == "folded" || look == "capped" || look == "counted" ||
+              look == "dense",
+          "look must be index, folded, capped, counted or dense, got " + look);
   require(look != "index" || (depth >= 1 && depth <= 4),
           "depth must be 1 to 4, got " + std::to_string(depth));
   const HammingJoin join = hamming_join(a, b ? *b : a, Asked{true, threshold});
@@ -218,6 +219,7 @@ py::array_t<Edge> hamming_edges_as(const Array<std::uint64_t>& a,
           "threshold must leave a radius of 28 bits a word at most");
   const HammingPlan plan{look == "index" ? depth : 0, look == "folded"   ? Look::folded
                                                       : look == "capped" ? Look::capped
+                                                      : look == "dense"  ? Look::dense
                                                                          : Look::counted};
   const auto score = [&](const Plane& plane, EdgeSink& sink, Monitor& monitor) {
     score_by(plan, join, plane, sink, n_threads, monitor);

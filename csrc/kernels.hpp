@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "edge.hpp"
+
 namespace clusterimg {
 
 // Images side by side in the lanes of the SSIM tile: one AVX2 register of int32.
@@ -80,6 +82,7 @@ constexpr std::size_t hamming_side = 256;
 constexpr std::size_t hamming_tables_bytes(std::size_t n_words, bool capped) {
   return n_words * 13 * 32 * (capped ? 64 : 32);
 }
+constexpr std::size_t hamming_exact_bytes = 13 * 32 * 96;
 constexpr std::size_t hamming_scratch_bytes = (hamming_side + 1 + hamming_side * 32) * 32;
 constexpr std::size_t hamming_most_hits = hamming_side * hamming_side + 1;
 
@@ -99,12 +102,19 @@ struct KernelTable {
   std::size_t (*hamming_hits)(const std::uint64_t* rows, std::size_t n_rows,
                               const std::uint8_t* tables, bool capped, const std::uint64_t* queries,
                               std::size_t n, std::size_t n_words, std::size_t radius,
-                              std::uint8_t* scratch, HammingHit* hits);
+                              std::size_t first_query, std::uint8_t* scratch, HammingHit* hits);
   std::size_t (*hamming_tally)(const std::uint64_t* row, const std::uint64_t* queries,
                                std::size_t n, std::size_t n_words, std::size_t radius);
   std::size_t (*hamming_count)(const std::uint64_t* rows, std::size_t n_rows,
                                const std::uint64_t* queries, std::size_t n, std::size_t n_words,
                                std::size_t radius, HammingHit* hits);
+  void (*hamming_exact_table)(const std::uint64_t* rows, std::size_t n, std::uint8_t* tables);
+  std::size_t (*hamming_masks)(const std::uint8_t* tables, std::size_t n_rows,
+                               const std::uint64_t* queries, std::size_t n, std::size_t radius,
+                               bool later, std::uint64_t* masks);
+  Edge* (*hamming_write)(std::uint64_t code, const std::uint64_t* codes,
+                         const std::uint64_t* const* blocks, std::size_t begin, std::size_t end,
+                         std::size_t row, const std::uint64_t* scores, Edge* out, const Edge* last);
   void (*signature_tile)(const std::uint32_t* a, std::size_t n_a, const std::uint32_t* b,
                          std::size_t n_b, std::size_t n_slots, std::uint32_t* out);
   void (*spread_greys)(const std::uint8_t* greys, std::size_t n, std::int16_t* out, double* energy,

@@ -11,6 +11,8 @@
 #include "kernels/hamming.hpp"
 #include "kernels/hamming_planes.hpp"
 #include "kernels/hamming_sliced.hpp"
+#include "kernels/hamming_sliced_exact.hpp"
+#include "kernels/hamming_sliced_hits.hpp"
 #include "kernels/image_lanes.hpp"
 #include "kernels/int16.hpp"
 #include "kernels/phash.hpp"
@@ -34,6 +36,9 @@ const KernelTable table = {
     hamming_hits,
     hamming_tally,
     hamming_count,
+    hamming_exact_table,
+    hamming_masks,
+    hamming_write,
     signature_tile,
     spread_greys,
     signature_counts,

@@ -28,7 +28,7 @@
 #include <utility>
 #include <vector>
 
-#include "edge.hpp"
+#include "edges.hpp"
 #include "parallel.hpp"
 #include "union_find.hpp"
 

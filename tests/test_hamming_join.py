@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clusterimg import _core
 
 Codes = NDArray[np.uint64]
-LOOKS = ("folded", "capped", "counted")
+LOOKS = ("folded", "capped", "counted", "dense")
 ONE = np.uint64(1)
 
 
@@ -174,7 +174,7 @@ def test_the_plan_is_told_and_does_not_change() -> None:
     assert plans[4] == "index of 5 blocks, 1 deep"
     assert plans[8] == "index of 9 blocks, 1 deep"
     assert plans[20] == "all pairs, bit-sliced, groups of 5 bits capped at 3"
-    assert plans[28] == plans[50] == "all pairs, counted one by one"
+    assert plans[28] == plans[50] == "all pairs, bit-sliced, counted exactly"
     for radius, plan in plans.items():
         assert _core.hamming_plan(codes, threshold=threshold(radius)) == plan
     assert _core.hamming_plan(codes[:9], threshold=0.9) == "all pairs, counted one by one"
@@ -184,11 +184,11 @@ def test_the_plan_is_told_and_does_not_change() -> None:
 
 def test_wrong_looks() -> None:
     codes = np.zeros((3, 1), np.uint64)
-    with pytest.raises(ValueError, match="look must be index, folded, capped or counted, got some"):
+    with pytest.raises(ValueError, match="look must be index, folded, capped, counted or dense, got some"):
         _core.hamming_edges_as(codes, threshold=0.5, look="some")
 
 
-@pytest.mark.parametrize("look", ["index", "folded", "capped", "counted"])
+@pytest.mark.parametrize("look", ["index", *LOOKS])
 def test_no_way_finds_pairs_where_no_score_can_be_above_the_threshold(look: str) -> None:
     codes = np.zeros((300, 1), np.uint64)
     assert len(_core.hamming_edges_as(codes, threshold=1.0, look=look, depth=1)) == 0

@@ -16,7 +16,8 @@
 namespace clusterimg {
 
 // How all pairs are looked at; kernels/hamming_sliced.hpp has the bounds.
-enum class Look { folded, capped, counted };
+// Dense is for edges of codes of one word alone, else the same as counted.
+enum class Look { folded, capped, counted, dense };
 
 // The score of each count of differing bits.
 inline std::vector<double> hamming_scores(std::size_t n_words) {
@@ -55,7 +56,7 @@ class HammingScorer {
   bool any() const { return least_ <= total_; }
   std::size_t radius() const { return total_ - least_; }
 
-  void look(Look look) { look_ = look; }
+  void look(Look look) { look_ = look == Look::dense ? Look::counted : look; }
 
   State make_state(Monitor& monitor) const {
     const bool sliced = look_ != Look::counted;
@@ -93,7 +94,7 @@ class HammingScorer {
     const std::size_t n =
         kernels().hamming_hits(a_ + r.begin * n_words_, r.size(), state.tables.data(),
                                look_ == Look::capped, b_ + c.begin * n_words_, c.size(), n_words_,
-                               radius(), state.scratch.data(), state.hits.data());
+                               radius(), 0, state.scratch.data(), state.hits.data());
     for (std::size_t k = 0; k < n; ++k) {
       const HammingHit hit = state.hits[k];
       emit(r.begin + hit.row, c.begin + hit.query, scores_[hit.differing]);

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "../edge.hpp"
+#include "../edges.hpp"
 #include "../kernels.hpp"
 #include "../pairwise.hpp"
 #include "../parallel.hpp"

@@ -21,7 +21,7 @@
 #include <utility>
 #include <vector>
 
-#include "../edge.hpp"
+#include "../edges.hpp"
 #include "../kernels.hpp"
 #include "../pairwise.hpp"
 #include "../parallel.hpp"
@@ -254,9 +254,10 @@ class HammingIndex {
         const std::size_t n_rows = std::min(hamming_side, view.n - i);
         kernels().hamming_tables(view.words + i, n_rows, 1, cap, tables_.data());
         for (std::size_t j = i; j < view.n; j += hamming_side) {
-          const std::size_t n_hits = kernels().hamming_hits(
-              view.words + i, n_rows, tables_.data(), cap, view.words + j,
-              std::min(hamming_side, view.n - j), 1, part_.radius, scratch_.data(), hits_.data());
+          const std::size_t n_hits =
+              kernels().hamming_hits(view.words + i, n_rows, tables_.data(), cap, view.words + j,
+                                     std::min(hamming_side, view.n - j), 1, part_.radius, 0,
+                                     scratch_.data(), hits_.data());
           for (std::size_t k = 0; k < n_hits; ++k) {
             const std::size_t row = i + hits_[k].row, query = j + hits_[k].query;
             if (row < query) meet(view, row, query, depth);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "hamming.hpp"
+#include "hamming_dense.hpp"
 #include "hamming_index.hpp"
 
 namespace clusterimg {
@@ -185,6 +186,9 @@ inline HammingPlan plan_of(const Codes& codes, std::size_t radius) {
   };
   for (const Look look : {Look::folded, Look::capped})
     take(look_cost(codes, sample, radius, look), {0, look});
+  constexpr double dense_ns = 0.12;  // a pair; to write the edges costs the same any way
+  if (codes.n_words == 1 && share_near(sample, radius) >= HammingDense::least_share)
+    take(static_cast<double>(codes.pairs()) * dense_ns, {0, Look::dense});
   if (codes.size() < few_codes || !HammingIndex::serves(radius, codes.n_words)) return best;
   const double of_hits =
       static_cast<double>(codes.pairs()) * share_near(sample, radius) * HammingIndex::hit_ns;
@@ -202,6 +206,7 @@ inline std::string text_of(const HammingPlan& plan, const Codes& codes, std::siz
            std::to_string(plan.depth) + " deep";
   }
   if (plan.look == Look::counted) return "all pairs, counted one by one";
+  if (plan.look == Look::dense) return "all pairs, bit-sliced, counted exactly";
   return std::string("all pairs, bit-sliced, groups of 5 bits ") +
          (plan.look == Look::folded ? "folded to 1" : "capped at 3");
 }

@@ -12,6 +12,8 @@
 #include "descriptor.hpp"
 #include "hamming.hpp"
 #include "hamming_counted.hpp"
+#include "hamming_dense.hpp"
+#include "hamming_found.hpp"
 #include "hamming_index.hpp"
 #include "hamming_plan.hpp"
 #include "signature_matrix.hpp"
@@ -80,8 +82,14 @@ void score_by(HammingPlan plan, const HammingJoin& join, const Plane& plane, Sin
   const Codes codes = join.codes(plane.triangle);
   if (plan.depth > 0) {
     sink.give(HammingIndex(codes, join.scorer.radius(), plan.depth).edges(n_threads, monitor));
-  } else if (plan.look == Look::counted && Sink::keeps_edges) {
-    sink.give(HammingCount(codes, join.scorer.radius()).edges(n_threads, monitor));
+  } else if (Sink::keeps_edges) {
+    const std::size_t radius = join.scorer.radius();
+    if (plan.look == Look::folded || plan.look == Look::capped)
+      sink.give(HammingFound(codes, radius, plan.look).edges(n_threads, monitor));
+    else if (plan.look == Look::dense && codes.n_words == 1)
+      sink.give(HammingDense(codes, radius).edges(n_threads, monitor));
+    else
+      sink.give(HammingCount(codes, radius).edges(n_threads, monitor));
   } else {
     HammingScorer scorer = join.scorer;
     scorer.look(plan.look);

@@ -7,7 +7,7 @@
 //   capped   the count, but 3 where it is 4 or 5, two planes   (39 at most a word)
 // Full adders sum what a query finds in the tables. Differing bits are at least that sum, so a row
 // whose sum is above the radius is not near: the filter drops no near row. Those it keeps are
-// counted bit by bit.
+// counted bit by bit (hamming_sliced_hits.hpp).
 //
 // kernels_isa.cpp includes hamming_planes.hpp before this file.
 #pragma once
@@ -19,6 +19,10 @@
 
 namespace clusterimg::CLUSTERIMG_ISA {
 
+// A hot loop in a function of its own: inlined, it would share the registers with what is around
+// it.
+#define own_registers __attribute__((noinline))
+
 static inline bool any_bit(const Plane256& x) {
 #if defined(__AVX2__)
   const __m256i bits = reinterpret_cast<const __m256i&>(x);
@@ -28,28 +32,20 @@ static inline bool any_bit(const Plane256& x) {
 #endif
 }
 
-static inline std::size_t lowest_bit(std::uint64_t x) {  // of 0: any of 0 to 63
+static inline std::size_t lowest_bit(std::uint64_t x) {  // of 0: 0
 #if defined(__BMI__)
   return _tzcnt_u64(x) & 63;
 #else
-  return static_cast<std::size_t>(__builtin_ctzll(x | (std::uint64_t{1} << 63)));
+  return x != 0 ? static_cast<std::size_t>(__builtin_ctzll(x)) : 0;
 #endif
 }
 
-// sum, carry = a + b + sum. The sum so far comes last, so that it is waited for least.
-static inline __attribute__((always_inline)) void hamming_add(const Plane256& a, const Plane256& b,
-                                                              Plane256& sum, Plane256& carry) {
-  const Plane256 either = a ^ b, both = a & b;
-  const Plane256 moved = either & sum;
-  sum ^= either;
-  carry = both | moved;
-}
-
-static inline __attribute__((always_inline)) void half_add(const Plane256& a, Plane256& sum,
-                                                           Plane256& carry) {
-  const Plane256 both = a & sum;
-  sum ^= a;
-  carry = both;
+// The planes' bits of the first n rows.
+static inline void first_rows(std::size_t n, Plane256& valid) {
+  for (std::size_t l = 0; l < 4; ++l) {
+    const std::size_t n_bits = n > 64 * l ? n - 64 * l : 0;
+    valid[l] = n_bits < 64 ? (std::uint64_t{1} << n_bits) - 1 : ~std::uint64_t{0};
+  }
 }
 
 // Where a table has what group g of a query finds: `width` planes for each value.
@@ -123,39 +119,54 @@ static inline __attribute__((always_inline)) void capped_sum(const Plane256* tab
   sum[0] = ones, sum[1] = twos, sum[2] = fours, sum[3] = eights;
 }
 
-// `below` stays where a number's lower planes are not above the radius's: one plane more.
-static inline __attribute__((always_inline)) void compare(const Plane256& plane,
-                                                          const Plane256& radius_bit,
-                                                          Plane256& below) {
-  const Plane256 either = radius_bit | below;
-  below = (radius_bit & below) | (~plane & either);
+// The rows whose sum is not above a radius that the compiler knows: one operation for a plane.
+template <std::size_t radius, std::size_t n_planes>
+static inline __attribute__((always_inline)) void not_above(const Plane256* sum,
+                                                            const Plane256& rows, Plane256& near) {
+  Plane256 above{};
+  for (std::size_t k = 0; k < n_planes; ++k)
+    if ((radius >> k) & 1)
+      above &= sum[k];
+    else
+      above |= sum[k];
+  near = ~above & rows;
 }
 
 // Which queries are perhaps near a row of one word.
 //   near (n), which (n)   where the rows are, and the query; returns how many
-template <bool capped>
-static std::size_t near_words(const Plane256* table, const Plane256& rows,
-                              const std::uint64_t* queries, std::size_t n, std::size_t radius,
-                              Plane256* near, std::uint16_t* which) {
-  constexpr std::size_t n_planes = capped ? 6 : 4, most = (std::size_t{1} << n_planes) - 1;
-  if (radius > most) radius = most;  // no sum is above that
-  Plane256 bit[n_planes];
-  for (std::size_t k = 0; k < n_planes; ++k) bit[k] = Plane256{} - ((radius >> k) & 1);
+template <bool capped, std::size_t radius>
+static own_registers std::size_t near_words(const Plane256* table, const Plane256& rows,
+                                            const std::uint64_t* queries, std::size_t n,
+                                            Plane256* near, std::uint16_t* which) {
+  constexpr std::size_t n_planes = capped ? 6 : 4;
   std::size_t n_near = 0;
   for (std::size_t j = 0; j < n; ++j) {
-    Plane256 sum[n_planes];
+    Plane256 sum[n_planes], below;
     if constexpr (capped)
       capped_sum(table, queries[j], sum);
     else
       folded_sum(table, queries[j], sum);
-    Plane256 below = bit[0] | ~sum[0];
-    for (std::size_t k = 1; k < n_planes; ++k) compare(sum[k], bit[k], below);
-    below &= rows;
+    not_above<radius, n_planes>(sum, rows, below);
     near[n_near] = below;
     which[n_near] = static_cast<std::uint16_t>(j);
     n_near += any_bit(below);
   }
   return n_near;
+}
+
+// The same for a radius of `least` to `most`, above which there is no sum.
+template <bool capped, std::size_t least = 0, std::size_t most = capped ? 39 : 13>
+static std::size_t near_words_within(const Plane256* table, const Plane256& rows,
+                                     const std::uint64_t* queries, std::size_t n,
+                                     std::size_t radius, Plane256* near, std::uint16_t* which) {
+  constexpr std::size_t middle = (least + most) / 2;
+  if constexpr (least == most)
+    return near_words<capped, least>(table, rows, queries, n, near, which);
+  else if (radius <= middle)
+    return near_words_within<capped, least, middle>(table, rows, queries, n, radius, near, which);
+  else
+    return near_words_within<capped, middle + 1, most>(table, rows, queries, n, radius, near,
+                                                       which);
 }
 
 // Planes of a running sum: enough for the radius and for the sum of a word.
@@ -199,9 +210,10 @@ static inline void begin_running(std::size_t radius, std::size_t n, Plane256* ru
 // The same for codes of a few words, whose tables fit in the cache of the second level: the running
 // sum stays in registers.
 template <bool capped, std::size_t n_running>
-static std::size_t near_short(const Plane256* tables, const Plane256& rows,
-                              const std::uint64_t* queries, std::size_t n, std::size_t n_words,
-                              std::size_t radius, Plane256* near, std::uint16_t* which) {
+static own_registers std::size_t near_short(const Plane256* tables, const Plane256& rows,
+                                            const std::uint64_t* queries, std::size_t n,
+                                            std::size_t n_words, std::size_t radius, Plane256* near,
+                                            std::uint16_t* which) {
   Plane256 first[n_running];
   begin_running(radius, n_running, first);
   std::size_t n_near = 0;
@@ -224,10 +236,10 @@ static std::size_t near_short(const Plane256* tables, const Plane256& rows,
 // The same for long codes, word after word. A query far from all rows goes no further.
 //   sums (n, planes)   scratch
 template <bool capped>
-static std::size_t near_long(const Plane256* table, const Plane256& rows,
-                             const std::uint64_t* queries, std::size_t n, std::size_t n_words,
-                             std::size_t radius, Plane256* sums, Plane256* near,
-                             std::uint16_t* which) {
+static own_registers std::size_t near_long(const Plane256* table, const Plane256& rows,
+                                           const std::uint64_t* queries, std::size_t n,
+                                           std::size_t n_words, std::size_t radius, Plane256* sums,
+                                           Plane256* near, std::uint16_t* which) {
   const std::size_t n_running = running_planes(radius);
   for (std::size_t j = 0; j < n; ++j) {
     begin_running(radius, n_running, sums + j * n_running);
@@ -257,7 +269,7 @@ static std::size_t near_codes(const Plane256* table, const Plane256& rows,
                               std::size_t radius, Plane256* scratch, Plane256* near,
                               std::uint16_t* which) {
   constexpr std::size_t few_words = 4;
-  if (n_words == 1) return near_words<capped>(table, rows, queries, n, radius, near, which);
+  if (n_words == 1) return near_words_within<capped>(table, rows, queries, n, radius, near, which);
   if (n_words <= few_words) switch (running_planes(radius)) {
       case 6:
         return near_short<capped, 6>(table, rows, queries, n, n_words, radius, near, which);
@@ -267,101 +279,6 @@ static std::size_t near_codes(const Plane256* table, const Plane256& rows,
         return near_short<capped, 8>(table, rows, queries, n, n_words, radius, near, which);
     }
   return near_long<capped>(table, rows, queries, n, n_words, radius, scratch, near, which);
-}
-
-static inline std::uint32_t count_differing(const std::uint64_t* a, const std::uint64_t* b,
-                                            std::size_t n_words) {
-  std::uint32_t count = 0;
-  for (std::size_t w = 0; w < n_words; ++w)
-    count += static_cast<std::uint32_t>(__builtin_popcountll(a[w] ^ b[w]));
-  return count;
-}
-
-// Lists the rows of a plane. Most planes hold none or one in a word: one is written whether it is
-// there or not, so that less is guessed.
-static inline std::size_t list_rows(const Plane256& near, std::uint16_t query, HammingHit* out) {
-  std::size_t n = 0;
-  for (std::size_t l = 0; l < 4; ++l) {
-    std::uint64_t left = near[l];
-    out[n] = {static_cast<std::uint16_t>(4 * lowest_bit(left) + l), query, 0};
-    n += left != 0;
-    for (left &= left - 1; left != 0; left &= left - 1)
-      out[n++] = {static_cast<std::uint16_t>(4 * lowest_bit(left) + l), query, 0};
-  }
-  return n;
-}
-
-// Counts the pairs that the filter kept, and leaves those within the radius.
-static std::size_t count_kept(const std::uint64_t* rows, const std::uint64_t* queries,
-                              std::size_t n_words, std::size_t radius, std::size_t n_kept,
-                              HammingHit* hits) {
-  std::size_t n_hits = 0;
-  for (std::size_t k = 0; k < n_kept; ++k) {
-    const HammingHit kept = hits[k];
-    const std::uint64_t *row = rows + kept.row * n_words, *query = queries + kept.query * n_words;
-    const std::uint32_t count =
-        n_words == 1 ? static_cast<std::uint32_t>(__builtin_popcountll(row[0] ^ query[0]))
-                     : count_differing(row, query, n_words);
-    hits[n_hits] = {kept.row, kept.query, count};
-    n_hits += count <= radius;
-  }
-  return n_hits;
-}
-
-// The pairs of up to 256 rows and up to 256 queries that differ in at most `radius` bits.
-//   tables    of the rows, as hamming_tables makes them
-//   scratch   hamming_scratch_bytes, aligned to 64 bytes
-//   hits      room for all pairs and one; by rising query; returns how many
-static std::size_t hamming_hits(const std::uint64_t* rows, std::size_t n_rows,
-                                const std::uint8_t* tables, bool capped,
-                                const std::uint64_t* queries, std::size_t n, std::size_t n_words,
-                                std::size_t radius, std::uint8_t* scratch, HammingHit* hits) {
-  const Plane256* table = reinterpret_cast<const Plane256*>(tables);
-  Plane256* near = reinterpret_cast<Plane256*>(scratch);
-  Plane256* sums = near + hamming_side + 1;
-  std::uint16_t which[hamming_side + 1];
-  Plane256 valid;
-  for (std::size_t l = 0; l < 4; ++l) {
-    const std::size_t n_bits = (n_rows + 3 - l) / 4;  // rows 4 r + l below n_rows
-    valid[l] = n_bits < 64 ? (std::uint64_t{1} << n_bits) - 1 : ~std::uint64_t{0};
-  }
-  const std::size_t n_near =
-      capped ? near_codes<true>(table, valid, queries, n, n_words, radius, sums, near, which)
-             : near_codes<false>(table, valid, queries, n, n_words, radius, sums, near, which);
-  std::size_t n_kept = 0;
-  for (std::size_t c = 0; c < n_near; ++c) n_kept += list_rows(near[c], which[c], hits + n_kept);
-  return count_kept(rows, queries, n_words, radius, n_kept, hits);
-}
-
-// How many of n codes differ from a row in at most `radius` bits.
-static std::size_t hamming_tally(const std::uint64_t* row, const std::uint64_t* queries,
-                                 std::size_t n, std::size_t n_words, std::size_t radius) {
-  std::size_t tally = 0;
-  if (n_words == 1) {
-    for (std::size_t j = 0; j < n; ++j)
-      tally += static_cast<std::size_t>(__builtin_popcountll(row[0] ^ queries[j])) <= radius;
-    return tally;
-  }
-  for (std::size_t j = 0; j < n; ++j)
-    tally += count_differing(row, queries + j * n_words, n_words) <= radius;
-  return tally;
-}
-
-// The same pairs, each counted: where so many are near that a bound would keep too much.
-//   hits      as above, but by rising row
-static std::size_t hamming_count(const std::uint64_t* rows, std::size_t n_rows,
-                                 const std::uint64_t* queries, std::size_t n, std::size_t n_words,
-                                 std::size_t radius, HammingHit* hits) {
-  std::size_t n_hits = 0;
-  for (std::size_t i = 0; i < n_rows; ++i)
-    for (std::size_t j = 0; j < n; ++j) {
-      const std::uint32_t count =
-          n_words == 1 ? static_cast<std::uint32_t>(__builtin_popcountll(rows[i] ^ queries[j]))
-                       : count_differing(rows + i * n_words, queries + j * n_words, n_words);
-      hits[n_hits] = {static_cast<std::uint16_t>(i), static_cast<std::uint16_t>(j), count};
-      n_hits += count <= radius;
-    }
-  return n_hits;
 }
 
 }  // namespace clusterimg::CLUSTERIMG_ISA
