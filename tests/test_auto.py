@@ -108,6 +108,13 @@ def test_fewer_allowed_pairs_raise_the_threshold() -> None:
     assert cuts == sorted(cuts) and len(set(cuts)) == 4
 
 
+def test_whatever_is_allowed_the_threshold_is_where_the_line_tells() -> None:
+    unlike = unlike_pairs(known_curve(slope=20))
+    assert unlike is not None
+    assert unlike.threshold_for(1e6) == pytest.approx(unlike.thresholds[unlike.begin])
+    assert unlike.threshold_for(1e-200) is None
+
+
 def test_copies_of_images_move_nothing() -> None:
     """Pairs that no threshold separates are neither part of the fall nor unlike."""
     curve = known_curve(slope=20)
@@ -170,6 +177,8 @@ def test_nothing_but_copies_means_the_default() -> None:
 def test_very_few_images_mean_the_default() -> None:
     curve = curve_of_numbers([0.0, 0.1, 0.2, 0.9], [10, 4, 2, 1], [5, 4, 4, 2], n_images=5)
     assert "too few pairs" in default_of(curve)
+    regular = known_curve(12, slope=8, alike=[0.95] * 6)  # but a line through 13 pairs is none
+    assert "too few pairs" in default_of(regular)
 
 
 def test_a_smooth_passage_means_the_default() -> None:

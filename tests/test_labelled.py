@@ -211,7 +211,7 @@ def test_whatever_the_labels_the_choice_is_a_threshold(
     assert 0 <= choice.threshold < 1
     assert choice.low <= choice.threshold <= choice.high < 1
     assert 0 <= choice.confidence <= 1
-    assert choice.is_default == (choice.threshold == curve.default)
+    assert not choice.is_default or choice.threshold == curve.default
     random.shuffle(pairs)  # type: ignore[attr-defined]
     scores, same = np.array([p[0] for p in pairs], float), np.array([p[1] for p in pairs], bool)
     assert choose_by_pairs(scores, same, curve) == choice
