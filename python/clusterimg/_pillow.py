@@ -1,4 +1,7 @@
-"""Grey images by way of Pillow: depth, colour, alpha and orientation under the policy of `images`."""
+"""Images by way of Pillow: depth, colour, alpha and orientation under the policy of `images`.
+
+Grey ones are what the methods see, small ones in colour are for people to look at.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from .errors import ImageError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["UnknownFormatError", "open_image", "read_grey", "without_warnings"]
+__all__ = ["UnknownFormatError", "open_image", "read_grey", "read_small", "without_warnings"]
 
 
 class UnknownFormatError(ImageError):
@@ -63,6 +66,28 @@ def read_grey(image: Image.Image) -> NDArray[np.uint8]:
         raise ImageError(_reason(image.format or "image", error)) from None
 
 
+def read_small(image: Image.Image, side: int) -> Image.Image:
+    """Return an opened image as RGB, upright, shrunk to at most `side` x `side`, without its metadata."""
+    from PIL import Image
+
+    try:
+        image.load()
+        turn = _TURNED.get(_orientation(image))
+        small = _colour(image)
+        small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        if small.mode == "RGBA":  # after shrinking, which weighs colours by their alpha
+            small = _on_white(small)
+        small = small.convert("RGB")
+        if turn is not None:
+            small = small.transpose(Image.Transpose[turn])
+        small.info.clear()  # a comment of the file would go into the thumbnail
+        return small
+    except MemoryError:
+        raise ImageError("not enough memory") from None
+    except Exception as error:
+        raise ImageError(_reason(image.format or "image", error)) from None
+
+
 _CUT_SHORT = re.compile("truncated|not enough|too short|incomplete|only got", re.IGNORECASE)
 _DAMAGED = re.compile(
     "decoder error|overrun|data stream|cannot load|configuration|could not|invalid literal|next frame|b'",
@@ -99,6 +124,18 @@ _UPRIGHT: Mapping[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 """What sets an image upright, by its EXIF orientation."""
 
 
+_TURNED: Mapping[int, str] = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""The same for images of Pillow, by the names of its operations."""
+
+
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation that is still to be applied to a loaded image.
 
@@ -123,6 +160,19 @@ def _grey(image: Image.Image) -> NDArray[np.uint8]:
     elif image.mode == "LAB":  # Pillow turns it into RGB by colour profiles only
         return np.asarray(image.getchannel("L"))
     return np.asarray(image.convert("L"))
+
+
+def _colour(image: Image.Image) -> Image.Image:
+    """Return a loaded image as RGB, RGBA or L, as it lies in the file."""
+    from PIL import Image
+
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_grey_of_deep(image))
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    if image.mode == "LAB":
+        return image.getchannel("L")
+    return image if image.mode in ("RGB", "L") else image.convert("RGB")
 
 
 def _on_white(image: Image.Image) -> Image.Image:
