@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from .evaluation import evaluate
+    from .gallery import Report, report
     from .joining import merge
     from .pipeline import Result, run
     from .similarity import cluster, extract, similar_pairs, similarity_matrix
@@ -42,6 +43,7 @@ __all__ = [
     "ImageError",
     "MissingExtra",
     "Ragged",
+    "Report",
     "Result",
     "ResultError",
     "Undone",
@@ -53,6 +55,7 @@ __all__ = [
     "extract",
     "kernels",
     "merge",
+    "report",
     "run",
     "similar_pairs",
     "similarity_matrix",
@@ -66,6 +69,7 @@ _HOMES = {
     "clustering": ("components",),
     "errors": tuple(name for name in __all__ if name.endswith(("Error", "Unavailable", "Extra", "Skipped"))),
     "evaluation": ("evaluate",),
+    "gallery": ("Report", "report"),
     "joining": ("merge",),
     "pipeline": ("Result", "run"),
     "similarity": ("cluster", "extract", "similar_pairs", "similarity_matrix"),

@@ -97,8 +97,8 @@ def _merge(arguments: argparse.Namespace) -> int:
     return _show(merge, _options(arguments), arguments)
 
 
-def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {name: value for name, value in vars(arguments).items() if name not in TERMINAL}
+def _options(arguments: argparse.Namespace, *others: str) -> dict[str, Any]:
+    return {name: value for name, value in vars(arguments).items() if name not in (*TERMINAL, *others)}
 
 
 def _show(
@@ -181,6 +181,8 @@ def _summary(result: pipeline.Result, *, verbose: bool) -> str:
     is_apart = parameters["transfer"] == "none" or parameters["merge"] == "no"
     where = result.out if is_apart else result.out / "result"
     lines.append(f"result: {_shown(str(where))}")
+    if parameters["report"]:
+        lines.append(f"report: {_shown(str(result.out / 'report' / 'index.html'))}")
     if parameters["transfer"] == "move":
         lines.append(f"to put the files back: clusterimg undo {_quoted(result.out)}")
     return "\n".join(lines)
@@ -198,6 +200,25 @@ def _quoted(path: Path) -> str:
 
 def _counted(count: int, noun: str, nouns: str = "") -> str:
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from .gallery import report
+
+    with _progress.shown(sys.stderr, quiet=arguments.quiet) as progress:
+        made = report(arguments.result, **_options(arguments, "result"), progress=progress)
+    if arguments.json:
+        print(json.dumps({**asdict(made), "index": _shown(made.index)}, indent=2))
+    elif not arguments.quiet:
+        print(f"{_counted(made.images, 'image')}: {_shown(made.index)}")
+        if made.without_pairs:
+            print(f"widest pairs are of those with the representative: {made.without_pairs}")
+    shown = made.unreadable if arguments.verbose else made.unreadable[:_SHOWN]
+    for skip in shown:
+        _say(f"no thumbnail: {_shown(skip.file)} {skip.reason}")
+    if len(made.unreadable) > len(shown):
+        _say(f"no thumbnail: {len(made.unreadable) - len(shown):,} more (--verbose lists all)")
+    return DONE
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -276,6 +297,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "merge": _merge,
     "undo": _undo,
+    "report": _report,
     "evaluate": _evaluate,
     "demo": _demo,
     "info": _info,

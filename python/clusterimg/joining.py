@@ -25,6 +25,7 @@ from ._flow import (
     finished,
     put_back,
     strictly,
+    with_report,
     workplace,
 )
 from ._memory import parse_memory
@@ -55,6 +56,7 @@ def merge(
     resume: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
+    report: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Join the results of earlier runs of one method into a new one; no image is read again.
@@ -74,7 +76,8 @@ def merge(
     merge : str
         `representatives`: the first images of the clusters of all results are compared; `exact`: all
         images of all batches.
-    transfer, threads, backend, batch_folders, keep_features, strict, resume, overwrite, dry_run, progress
+    transfer, threads, backend, batch_folders, keep_features, strict, resume, overwrite, dry_run,
+    report, progress
         As for `run`.
 
     Raises
@@ -93,7 +96,7 @@ def merge(
         job = _job(parts, asked, progress)
         with workplace(job) as (place, manifest):
             result = _merged(job, parts, place, manifest, clock)
-    return strictly(job, result)
+    return strictly(job, with_report(job, result))
 
 
 @dataclass(frozen=True, slots=True)

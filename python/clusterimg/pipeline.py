@@ -23,6 +23,7 @@ from ._flow import (
     finished,
     put_back,
     strictly,
+    with_report,
     workplace,
 )
 from ._memory import batch_size_for, parse_memory
@@ -61,6 +62,7 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
+    report: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Cluster the images of a folder into a result folder.
@@ -114,6 +116,8 @@ def run(
         Whether to delete the result in `out` first. Refused if moved files or files of others are there.
     dry_run : bool
         Whether to find the clusters only, and write nothing into `out`.
+    report : bool
+        Whether to make the page to look at the result, as `clusterimg.report` does.
     progress : callable
         `progress(stage, done, total)`, called now and then.
 
@@ -157,7 +161,7 @@ def run(
             store.forget_unused()
             reused = batches.reused
         result = finished(job, out, manifest, decision, clock, reused)
-    return strictly(job, result)
+    return strictly(job, with_report(job, result))
 
 
 def _job(asked: Mapping[str, Any], progress: Progress | None) -> Job:

@@ -131,7 +131,7 @@
 
   function pairButton(c, kind, text, title) {
     const pair = clusters[kind][c];
-    const button = make("button", { type: "button", class: "pair", title }, text + " ");
+    const button = make("button", { type: "button", class: "pair", title }, make("span", { class: "long" }, text[0]), text[1] + " ", make("span", { class: "long" }, text[2] || ""));
     button.append(make("b", {}, score(pair[2])));
     button.dataset.pair = kind;
     return button;
@@ -153,19 +153,19 @@
     const weak = clusters.weak[c];
     const wide = clusters.wide[c];
     if (size === 2) {
-      if (wide !== null) second.append(pairButton(c, "wide", "score", "Compare the two"));
+      if (wide !== null) second.append(pairButton(c, "wide", ["", "score"], "Compare the two"));
     } else {
       const share = clusters.cohesion[c];
       const sign = data.whyNoPairs ? "≥ " : size > data.allPairs ? "≈ " : "";
       const meter = make("span", { class: "meter" }, make("i", {}));
       meter.firstChild.style.width = share * 100 + "%";
       const title = count(clusters.similar[c]) + " of " + counted(clusters.scored[c], "pair") + " are similar";
-      second.append(make("span", { class: "cohesion", title }, meter, sign + percent(share)));
-      if (weak !== null) second.append(pairButton(c, "weak", "weakest link", "At a threshold of this score the cluster falls apart"));
+      second.append(make("span", { class: "cohesion", title }, meter, make("span", { class: "long" }, "cohesion "), sign + percent(share)));
+      if (weak !== null) second.append(pairButton(c, "weak", ["weakest ", "link"], "At a threshold of this score the cluster falls apart"));
       const from = data.whyNoPairs
         ? "The least score with the representative: " + data.whyNoPairs
         : size > data.allPairs ? "The lowest score found in a sample of its pairs" : "The lowest score of its pairs";
-      if (wide !== null) second.append(pairButton(c, "wide", "widest pair", from));
+      if (wide !== null) second.append(pairButton(c, "wide", ["", "widest", "pair "], from));
     }
     if (clusters.parts[c] > 1) {
       second.append(make("span", { class: "note", title: "Images may belong together by an earlier merge or a given list; the pairs that say so are not in this result" }, clusters.parts[c] + " parts joined by no listed pair"));
