@@ -194,6 +194,7 @@
     if (now.b >= 0) {
       MODES.forEach((mode, k) => {
         const button = make("button", { type: "button", "aria-pressed": String(k === now.mode), title: mode + " (" + (k + 1) + ")" }, mode);
+        button.dataset.mode = k;
         button.onclick = () => change({ mode: k });
         modes.append(button);
       });
@@ -203,11 +204,19 @@
     return make("header", {}, title, result, modes, close);
   }
 
+  // What finds the element again among those that replace it.
+  function selectorOf(element) {
+    const { mode, image } = element.dataset;
+    if (mode !== undefined) return '[data-mode="' + mode + '"]';
+    if (image !== undefined) return '.strip-of-all [data-image="' + image + '"]';
+    return ["cut", "close"].filter((name) => element.classList.contains(name)).map((name) => "." + name)[0] || "";
+  }
+
   function render() {
     clearInterval(now.timer);
     const scrolled = dialog.querySelector(".strip-of-all");
     const left = scrolled ? scrolled.scrollLeft : 0;
-    const focus = document.activeElement && document.activeElement.classList.contains("cut");
+    const focused = dialog.contains(document.activeElement) ? selectorOf(document.activeElement) : "";
     dialog.replaceChildren(headline(), ...stage(), ...[now.b >= 0 ? chain() : null, strip()].filter(Boolean));
     const all = dialog.querySelector(".strip-of-all");
     if (all) {
@@ -217,7 +226,7 @@
         all.scrollLeft = chosen.offsetLeft - all.clientWidth / 2;
       }
     }
-    if (focus) dialog.querySelector(".cut")?.focus();
+    ((focused && dialog.querySelector(focused)) || dialog).focus(); // else keys would go nowhere
   }
 
   function change(to) {
