@@ -353,7 +353,6 @@ NAMES = (
     "\u202egnp.exe".encode(),
     "emoji \U0001f600.png".encode(),
 )
-MORE: dict[str, Any] = {"recursive": True, "report": True}
 SHOWN = (
     "<img src=x onerror=window.hacked=1>.png",
     "</script><script>window.hacked=1<!--.png",
@@ -378,15 +377,8 @@ def test_hostile_names_are_text_and_lead_to_their_files(
         save(folder, {"plain.png": noisy(picture(3), k)})
         (folder / "plain.png").rename(folder / os.fsdecode(name))
     (folder / "<b>text").write_bytes(b"text")
-    run = ci.run(
-        folder,
-        out=tmp_path / "out",
-        method="ssim",
-        threshold=0.5,
-        transfer=transfer,
-        recursive=True,
-        report=True,
-    )
+    options: dict[str, Any] = {"transfer": transfer, "recursive": True, "report": True}
+    run = ci.run(folder, out=tmp_path / "out", method="ssim", threshold=0.5, **options)
     page = opened(browser_page, run)
     titles = [button.get_attribute("title") for button in page.locator("button.image").all()]
     assert sorted(titles) == sorted(SHOWN)
@@ -399,11 +391,12 @@ def test_hostile_names_are_text_and_lead_to_their_files(
     page.locator("button.image").nth(1).click()
     for _ in range(len(NAMES)):
         images_loaded(page)  # each of them, by its address
-        address = page.locator("figcaption.right a").get_attribute("href")
-        path = os.fsdecode(
-            unquote_to_bytes(urlsplit(page.evaluate("(a) => new URL(a, location).href", address)).path)
-        )
-        assert Path(path).is_file()
+        link = page.locator("figcaption.right a")
+        whole = page.evaluate("(address) => new URL(address, location).href", link.get_attribute("href"))
+        path = unquote_to_bytes(urlsplit(whole).path)
+        assert Path(os.fsdecode(path)).is_file()
+        name = next(name for name in NAMES if path.endswith(name.rpartition(b"/")[2]))
+        assert link.get_attribute("title") == SHOWN[NAMES.index(name)]
         page.keyboard.press("ArrowRight")
     page.keyboard.press("Escape")
     page.click("text=Skipped")

@@ -129,7 +129,7 @@ def _made(
             trees=trees,
             close=close,
             why_not=why_not,
-            sizes=[each.size for each in located],
+            located=located,
             thumbnails=made,
             urls=_urls(finished, folder),
         )

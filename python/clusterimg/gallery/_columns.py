@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._chains import Links, Trees
-from ._finished import Finished
+from ._finished import Finished, Located
 from ._pairs import ALL_PAIRS, Closeness
 from ._sprites import PER_ROW, PER_SPRITE, Thumbnails
 
@@ -73,14 +73,14 @@ def columns(
     trees: Trees,
     close: Sequence[Closeness] | None,
     why_not: str,
-    sizes: Sequence[int],
+    located: Sequence[Located],
     thumbnails: Thumbnails | None,
     urls: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return all that the page shows, but for the scores of all pairs.
 
-    `close` is None where the features can't be used, and `why_not` says why; `sizes` are bytes of
-    the files in the order of the page.
+    `close` is None where the features can't be used, and `why_not` says why; `located` is in the order
+    of the page.
     """
     table = finished.table
     position = np.empty(len(order), np.int64)
@@ -92,9 +92,9 @@ def columns(
         "parents": np.where(parents >= 0, position[parents], -1).tolist(),
         "links": numbers(trees.scores[order]),
         "flags": _flags(finished)[order].tolist(),
-        "bytes": list(sizes),
+        "bytes": [each.size for each in located],
         "batches": table.batches[order].tolist() if len(set(table.batches.tolist())) > 1 else [],
-        "targets": _targets(finished, order),
+        "targets": _targets(finished, order, located),
         "sources": _sources(finished, order),
         "clusters": _clusters(finished, clusters, position, links, trees, close),
         "allPairs": ALL_PAIRS,
@@ -180,17 +180,20 @@ def _names(run: Mapping[str, Any], state: str) -> set[str]:
     return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
 
 
-def _targets(finished: Finished, order: NDArray[np.int64]) -> dict[str, str]:
+def _targets(finished: Finished, order: NDArray[np.int64], located: Sequence[Located]) -> dict[str, str]:
     """Return where in the result folder the images are, where that does not follow from their names.
 
-    `""` stands for an image that was not handed over; it follows `result/`, the folder of the
-    cluster, and the name of the file.
+    `""` stands for an image that is not there: not handed over, or taken back. What follows from the
+    names is `result/`, the folder of the cluster, and the name of the file.
     """
     labels, files, targets = finished.table.labels, finished.table.files, finished.table.targets
     unusual = {}
     for place, k in enumerate(order.tolist()):
         folder = f"cluster_{labels[k]}" if labels[k] >= 0 else "outliers"
-        if targets[k] != f"result/{folder}/{files[k].rpartition('/')[2]}":
+        is_elsewhere = located[place].path not in (None, finished.out / targets[k])
+        if is_elsewhere:
+            unusual[str(place)] = ""
+        elif targets[k] != f"result/{folder}/{files[k].rpartition('/')[2]}":
             unusual[str(place)] = targets[k]
     return unusual
 

@@ -101,8 +101,9 @@
 
   function caption(k, side, note) {
     const c = clusterOf[k];
-    const link = make("a", { href: gallery.addresses(k)[data.targets[k] === "" ? 1 : 0] || "#", target: "_blank", rel: "noopener", title: shown(data.files[k]) }, shown(data.files[k]));
+    const link = make("a", { href: gallery.addresses(k)[0], target: "_blank", rel: "noopener", title: shown(data.files[k]) }, shown(data.files[k]));
     const facts = make("span", { class: "small" }, gallery.bytes(data.bytes[k]), " · ", note);
+    if (data.batches.length) facts.append(" · batch " + data.batches[k]);
     if (c >= 0 && clusters.start[c] === k) facts.append(" · representative");
     if (data.flags[k] & 1) facts.append(" · featureless");
     if (data.flags[k] & 2) facts.append(" · near-flat");

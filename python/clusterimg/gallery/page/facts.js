@@ -56,21 +56,22 @@
 
   function curveSection(curve) {
     if (!curve) return null;
-    const [width, height, left, bottom, top, right] = [720, 320, 52, 40, 12, 16];
+    const width = Math.max(280, Math.min(760, document.getElementById("view").clientWidth - 48));
+    const [height, left, bottom, top, right] = [320, 46, 42, 12, 16];
     const { thresholds, pairs, pairs_low: low, pairs_high: high } = curve;
     const from = Math.min(thresholds[0], data.threshold);
     const to = Math.max(thresholds[thresholds.length - 1], data.threshold);
     const most = Math.log10(1 + Math.max(...high, ...pairs, 1));
     const x = (value) => left + ((width - left - right) * Math.log10(1 + Math.max(0, value))) / most;
     const y = (value) => height - bottom - ((height - bottom - top) * (value - from)) / (to - from || 1);
-    const svg = draw("svg", { viewBox: "0 0 " + width + " " + height, class: "curve", role: "img", "aria-label": "Expected similar pairs by threshold" });
+    const svg = draw("svg", { width, height, viewBox: "0 0 " + width + " " + height, class: "curve", role: "img", "aria-label": "Expected similar pairs by threshold" });
     for (let power = 0; power <= most; power += 1) {
       const at = x(10 ** power);
       svg.append(draw("line", { x1: at, x2: at, y1: top, y2: height - bottom, class: "grid" }));
       svg.append(draw("text", { x: at, y: height - bottom + 16, "text-anchor": "middle" }, count(10 ** power)));
     }
-    for (let k = 0; k <= 4; k += 1) {
-      const value = from + ((to - from) * k) / 4;
+    const step = [0.01, 0.02, 0.05, 0.1, 0.2].find((each) => (to - from) / each <= 8) || 0.5;
+    for (let value = Math.ceil(from / step) * step; value <= to + 1e-9; value += step) {
       svg.append(draw("line", { x1: left, x2: width - right, y1: y(value), y2: y(value), class: "grid" }));
       svg.append(draw("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(2)));
     }
