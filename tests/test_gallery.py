@@ -192,6 +192,29 @@ def test_numbers_are_those_of_the_full_matrix(result: ci.Result) -> None:
     assert clusters["wide"][1][2] > 0.8
 
 
+@pytest.mark.parametrize("name, threshold", [("imagehash", 0.6), ("minhash", 0.2), ("orb", 0.2), ("tm", 0.5)])
+def test_numbers_of_every_method(name: str, threshold: float, tmp_path: Path) -> None:
+    images = {
+        **groups(n_groups=2),
+        "wide.png": picture(0, 300, 120),
+        "white.png": np.full((40, 60), 255, np.uint8),
+    }
+    images["white_2.png"] = images["white.png"]
+    folder = save(tmp_path / "photos", images)
+    run = ci.run(folder, out=tmp_path / "out", method=name, threshold=threshold, batch_size=4, merge="exact")
+    report = gallery.report(run)
+    data, scores = data_of(report), brute(run)
+    start = 0
+    for all_scores in pair_scores(report, data):
+        members = [run.files.index(file) for file in data["files"][start:]]
+        size = next(m for m in range(2, len(members) + 1) if m * (m - 1) // 2 == len(all_scores))
+        wanted = [scores[i, j] for i, j in itertools.combinations(members[:size], 2)]
+        got = [-math.inf if score is None else score for score in all_scores]
+        np.testing.assert_allclose(got, wanted, atol=4e-5)
+        start += size
+    assert start >= 6
+
+
 def test_the_order_is_by_size_then_representative_then_score(result: ci.Result) -> None:
     data = data_of(gallery.report(result))
     assert data["clusters"]["size"] == sorted(data["clusters"]["size"], reverse=True)

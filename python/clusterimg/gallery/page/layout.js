@@ -336,7 +336,11 @@
       return;
     }
     gallery.layOut(680);
-    list.append(...state.rows.slice(0, PRINTED).map(build));
+    for (const row of state.rows.slice(0, PRINTED)) {
+      const element = build(row);
+      element.style.height = row.height + "px";
+      list.append(element);
+    }
     if (state.rows.length > PRINTED) {
       list.append(make("p", { class: "note" }, "The first " + PRINTED + " of " + count(state.rows.length) + " rows: filter to print others."));
     }
