@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from . import images, results
 from ._decision import Decision
+from ._reporting import remove_obsolete, told
 from ._types import BackendReport, Progress, Skip
 from ._versions import versions
 from .backends import Engine
@@ -35,7 +36,6 @@ __all__ = [
     "finished",
     "put_back",
     "strictly",
-    "with_report",
     "workplace",
 ]
 
@@ -250,10 +250,10 @@ def finished(
     left_out = (Skip(names[skip.file], skip.reason) for skip in done.skips)
     decision = replace(decision, skipped=(*decision.skipped, *left_out))
     with clock("tables"):
-        before = _told(out)
+        before = told(out)
         _write_tables(job, out, manifest, decision, done.targets)
-        _remove_obsolete(
-            out, manifest, {*results.FINAL_TABLES, *decision.facts["tables"]}, is_same=_told(out) == before
+        remove_obsolete(
+            out, manifest, {*results.FINAL_TABLES, *decision.facts["tables"]}, is_same=told(out) == before
         )
         if not (job.keep_features or job.asked["report"]):
             results.remove_state(out)
@@ -273,18 +273,6 @@ def finished(
         backend=job.engine.report,
         summary=summary,
     )
-
-
-def with_report(job: Job, result: Result) -> Result:
-    """Return the result, after its report is made, if one was asked for."""
-    if job.asked["report"] and not job.dry_run:
-        from .gallery import report  # it is on top of all this
-
-        report(result.out, threads=job.asked["threads"], progress=job.progress)
-        if not job.keep_features:
-            with results.locked(result.out):
-                results.remove_state(result.out)
-    return result
 
 
 def strictly(job: Job, result: Result) -> Result:
@@ -311,18 +299,6 @@ def _write_tables(
     )
     manifest.add_table(results.SKIPPED)
     results.write_skipped(out, decision.skipped)
-
-
-def _told(out: Path) -> list[bytes | None]:
-    """Return what the tables of files say: where that is the same as before, a report still holds."""
-    paths = [out / name for name in (results.CLUSTERS, results.SKIPPED)]
-    return [path.read_bytes() if path.exists() else None for path in paths]
-
-
-def _remove_obsolete(out: Path, manifest: results.Manifest, written: set[str], *, is_same: bool) -> None:
-    """Delete the tables of earlier runs that this one has not written."""
-    old = set(manifest.record.tables) - written
-    results.remove_tables(out, {name for name in old if not (is_same and name.startswith("report/"))})
 
 
 def _summary(job: Job, decision: Decision, clock: Clock, reused: Mapping[str, int]) -> dict[str, Any]:

@@ -25,10 +25,10 @@ from ._flow import (
     finished,
     put_back,
     strictly,
-    with_report,
     workplace,
 )
 from ._memory import parse_memory
+from ._reporting import with_report
 from ._store import Place, Store
 from ._types import Progress, Skip
 from .backends import select

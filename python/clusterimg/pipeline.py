@@ -23,11 +23,11 @@ from ._flow import (
     finished,
     put_back,
     strictly,
-    with_report,
     workplace,
 )
 from ._memory import batch_size_for, parse_memory
 from ._reader import Reader
+from ._reporting import with_report
 from ._store import Store
 from ._types import Progress, Skip
 from .backends import select
