@@ -120,6 +120,8 @@ def test_metadata_stays_behind(tmp_path: Path) -> None:
         (b"no picture", "not an image"),
         (b"%!PS-Adobe", "PostScript"),
         (encoded(Image.fromarray(SCENE), "JPEG")[:-2000], "truncated"),
+        (encoded(Image.fromarray(SCENE), "JPEG")[:-2], "truncated"),
+        (encoded(Image.fromarray(SCENE), "JPEG")[:-2] + bytes(5000), "truncated"),
         (encoded(Image.fromarray(SCENE), "PNG")[:-2000], "truncated"),
     ],
 )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from .evaluation import evaluate
+    from .gallery import Report, report
     from .joining import merge
     from .picker import ThresholdCurve, threshold_curve
     from .pipeline import Result, run
@@ -43,6 +44,7 @@ __all__ = [
     "ImageError",
     "MissingExtra",
     "Ragged",
+    "Report",
     "Result",
     "ResultError",
     "ThresholdCurve",
@@ -56,6 +58,7 @@ __all__ = [
     "kernels",
     "link",
     "merge",
+    "report",
     "run",
     "similar_pairs",
     "similarity_matrix",
@@ -70,6 +73,7 @@ _HOMES = {
     "clustering": ("components", "link"),
     "errors": tuple(name for name in __all__ if name.endswith(("Error", "Unavailable", "Extra", "Skipped"))),
     "evaluation": ("evaluate",),
+    "gallery": ("Report", "report"),
     "joining": ("merge",),
     "pipeline": ("Result", "run"),
     "similarity": ("cluster", "extract", "similar_pairs", "similarity_matrix"),

@@ -60,12 +60,12 @@ class Decision:
         write_arrays(state / _FILE, arrays)
 
     @classmethod
-    def load(cls, state: Path, inputs: str) -> Decision | None:
-        """Return what was kept for these inputs, or None."""
+    def load(cls, state: Path, inputs: str | None) -> Decision | None:
+        """Return what was kept for these inputs, or for any, or None."""
         try:
             with (state / _FILE).open("rb") as stream, np.load(stream, allow_pickle=False) as found:
                 texts = json.loads(found["texts"].tobytes())
-                if texts["inputs"] != inputs:
+                if inputs is not None and texts["inputs"] != inputs:
                     return None
                 return cls(
                     files=tuple(texts["files"]),

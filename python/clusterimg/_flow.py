@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from . import images, results
 from ._decision import Decision
 from ._linking import Linking
+from ._reporting import remove_obsolete, told
 from ._types import BackendReport, Progress, Skip
 from ._versions import versions
 from .backends import Engine
@@ -272,7 +273,11 @@ def finished(
     left_out = (Skip(names[skip.file], skip.reason) for skip in done.skips)
     decision = replace(decision, skipped=(*decision.skipped, *left_out))
     with clock("tables"):
-        _write_tables(job, out, manifest, decision, done.targets)
+        before = told(out)
+        written = _write_tables(job, out, manifest, decision, done.targets)
+        remove_obsolete(out, manifest, written, is_same=told(out) == before)
+        if not (job.keep_features or job.asked["report"]):
+            results.remove_state(out)
     summary = _summary(job, decision, clock, reused)
     manifest.add_table(results.RUN)
     results.write_run(out, summary)
@@ -302,7 +307,8 @@ def strictly(job: Job, result: Result) -> Result:
 
 def _write_tables(
     job: Job, out: Path, manifest: results.Manifest, decision: Decision, targets: tuple[str, ...]
-) -> None:
+) -> set[str]:
+    """Write what a finished run has, and return the names of its tables."""
     manifest.add_table(results.CLUSTERS)
     results.write_clusters(
         out,
@@ -323,9 +329,7 @@ def _write_tables(
         manifest.add_table(results.REFUSED)
         results.write_refused(out, decision.refused, decision.files, job.linking.cannot)
         written.add(results.REFUSED)
-    results.remove_tables(out, set(manifest.record.tables) - written)
-    if not job.keep_features:
-        results.remove_state(out)
+    return written
 
 
 def _summary(job: Job, decision: Decision, clock: Clock, reused: Mapping[str, int]) -> dict[str, Any]:

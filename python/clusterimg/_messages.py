@@ -74,6 +74,8 @@ def summary(result: pipeline.Result, *, verbose: bool) -> str:
     is_apart = parameters["transfer"] == "none" or parameters["merge"] == "no"
     where = result.out if is_apart else result.out / "result"
     lines.append(f"result: {printable(str(where))}")
+    if parameters["report"]:
+        lines.append(f"report: {printable(str(result.out / 'report' / 'index.html'))}")
     if parameters["transfer"] == "move":
         lines.append(f"to put the files back: clusterimg undo {_quoted(result.out)}")
     return "\n".join(lines)

@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     _add_threshold(commands.add_parser("threshold", help=text))
     _add_merge(commands.add_parser("merge", help="join results of earlier runs; no image is read again"))
     _add_undo(commands.add_parser("undo", help="put moved files back, and delete copies and links"))
+    _add_report(commands.add_parser("report", help="make a page to look at a result, opened from the disk"))
     _add_evaluate(commands.add_parser("evaluate", help="compare the clusters of a result with known groups"))
     _add_demo(commands.add_parser("demo", help="cluster a small folder of real photos and edited copies"))
     _add_info(commands.add_parser("info", help="versions, backends, instruction set, threads"))
@@ -133,6 +134,7 @@ def _add_places(command: argparse.ArgumentParser, default_out: str) -> Callable[
     add("--resume", action="store_true", help="go on with the result in DIR; what is still true is kept")
     add("--overwrite", action="store_true", help="delete the result in DIR first")
     add("--dry-run", action="store_true", help="find the clusters, write nothing (--verbose lists them)")
+    add("--report", action="store_true", help="make the page to look at the result in DIR/report/")
     return add
 
 
@@ -148,6 +150,23 @@ def _add_undo(undo: argparse.ArgumentParser) -> None:
     undo.set_defaults(command="undo")
     undo.add_argument("result", type=Path, metavar="RESULT", help="a result folder")
     _add_terminal(undo)
+
+
+def _add_report(report: argparse.ArgumentParser) -> None:
+    report.set_defaults(command="report")
+    report.add_argument("result", type=Path, metavar="RESULT", help="a result folder of run or merge")
+    report.add_argument("--out", type=Path, metavar="DIR", help="folder of the page (RESULT/report)")
+    report.add_argument(
+        "--no-thumbnails",
+        dest="thumbnails",
+        action="store_false",
+        help="show the files themselves: quick to make, slow to look at",
+    )
+    report.add_argument(
+        "--thumbnail-size", type=int, default=160, metavar="N", help="pixels of the longer side (160)"
+    )
+    report.add_argument("--threads", type=int, default=0, metavar="N", help="0 for all cores (0)")
+    _add_terminal(report)
 
 
 def _add_terminal(

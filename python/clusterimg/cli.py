@@ -145,8 +145,8 @@ def _merge(arguments: argparse.Namespace) -> int:
     return _show(merge, _options(arguments), arguments)
 
 
-def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {name: value for name, value in vars(arguments).items() if name not in TERMINAL}
+def _options(arguments: argparse.Namespace, *others: str) -> dict[str, Any]:
+    return {name: value for name, value in vars(arguments).items() if name not in (*TERMINAL, *others)}
 
 
 def _show(
@@ -188,6 +188,25 @@ def _undo(arguments: argparse.Namespace) -> int:
         if len(left) > len(shown):
             _say(f"{what}: {len(left) - len(shown):,} more (--verbose lists all)")
     return FAILED if undone.kept or undone.missing else DONE
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from .gallery import report
+
+    with _progress.shown(sys.stderr, quiet=arguments.quiet) as progress:
+        made = report(arguments.result, **_options(arguments, "result"), progress=progress)
+    if arguments.json:
+        print(json.dumps({**asdict(made), "index": printable(made.index)}, indent=2))
+    elif not arguments.quiet:
+        print(f"{counted(made.images, 'image')}: {printable(made.index)}")
+        if made.without_pairs:
+            print(f"widest pairs are of those with the representative: {made.without_pairs}")
+    shown = made.unreadable if arguments.verbose else made.unreadable[:_SHOWN]
+    for skip in shown:
+        _say(f"no thumbnail: {printable(skip.file)} {skip.reason}")
+    if len(made.unreadable) > len(shown):
+        _say(f"no thumbnail: {len(made.unreadable) - len(shown):,} more (--verbose lists all)")
+    return DONE
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -267,6 +286,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "threshold": _threshold,
     "merge": _merge,
     "undo": _undo,
+    "report": _report,
     "evaluate": _evaluate,
     "demo": _demo,
     "info": _info,

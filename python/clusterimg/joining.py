@@ -30,6 +30,7 @@ from ._flow import (
 )
 from ._linking import Given, Linking, NamePairs, read_pairs
 from ._memory import parse_memory
+from ._reporting import with_report
 from ._store import Place, Store
 from ._types import Progress, Skip
 from .backends import select
@@ -61,6 +62,7 @@ def merge(
     resume: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
+    report: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Join the results of earlier runs of one method into a new one; no image is read again.
@@ -86,7 +88,8 @@ def merge(
     merge : str
         `representatives`: the first images of the clusters of all results are compared; `exact`: all
         images of all batches.
-    transfer, threads, backend, batch_folders, keep_features, strict, resume, overwrite, dry_run, progress
+    transfer, threads, backend, batch_folders, keep_features, strict, resume, overwrite, dry_run,
+    report, progress
         As for `run`.
 
     Raises
@@ -105,7 +108,7 @@ def merge(
         job = _job(parts, asked, progress)
         with workplace(job) as (place, manifest):
             result = _merged(job, parts, place, manifest, clock)
-    return strictly(job, result)
+    return strictly(job, with_report(job, result))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from ._linking import Given, Linking, read_pairs
 from ._memory import batch_size_for, parse_memory
 from ._reader import Reader
 from ._reading import PartsOfStore, ReadBatch, Reading
+from ._reporting import with_report
 from ._store import Store
 from ._types import Progress, Skip
 from .backends import select
@@ -71,6 +72,7 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
+    report: bool = False,
     progress: Progress | None = None,
     choose: Choose | None = None,
 ) -> Result:
@@ -141,6 +143,8 @@ def run(
         Whether to delete the result in `out` first. Refused if moved files or files of others are there.
     dry_run : bool
         Whether to find the clusters only, and write nothing into `out`.
+    report : bool
+        Whether to make the page to look at the result, as `clusterimg.report` does.
     progress : callable
         `progress(stage, done, total)`, called now and then.
     choose : callable
@@ -194,7 +198,7 @@ def run(
             store.forget_unused()
             reused = {"features": reading.n_reused, "batches": batches.n_reused}
         result = finished(job, out, manifest, decision, clock, reused)
-    return strictly(job, result)
+    return strictly(job, with_report(job, result))
 
 
 def _job(asked: Mapping[str, Any], progress: Progress | None) -> Job:

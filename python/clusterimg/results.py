@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -238,9 +238,14 @@ def _clear(out: Path) -> None:
 
 
 def remove_tables(out: Path, names: Iterable[str]) -> None:
-    """Delete tables of ours that are of no use any more."""
+    """Delete tables of ours that are of no use any more, and the folders that only held such."""
+    folders: set[PurePosixPath] = set()
     for name in names:
         (out / name).unlink(missing_ok=True)
+        folders.update(PurePosixPath(name).parents[:-1])
+    for folder in sorted(folders, reverse=True):
+        with suppress(OSError):  # gone already, or it holds something else
+            (out / folder).rmdir()
 
 
 def _foreign(out: Path, record: Record) -> str | None:
