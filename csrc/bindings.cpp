@@ -14,7 +14,7 @@
 #include <pthread.h>
 #endif
 
-#include "edges.hpp"
+#include "edge.hpp"
 #include "features/area.hpp"
 #include "features/phash.hpp"
 #include "joins/join.hpp"

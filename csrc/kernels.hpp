@@ -6,9 +6,14 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "edge.hpp"
-
 namespace clusterimg {
+
+// One similar pair, laid out as the NumPy dtype `i <i4, j <i4, score <f8`.
+struct Edge {
+  std::int32_t i;
+  std::int32_t j;
+  double score;
+};
 
 // Images side by side in the lanes of the SSIM tile: one AVX2 register of int32.
 constexpr std::size_t ssim_lanes = 8;

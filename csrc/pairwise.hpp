@@ -28,7 +28,7 @@
 #include <utility>
 #include <vector>
 
-#include "edges.hpp"
+#include "edge.hpp"
 #include "parallel.hpp"
 #include "union_find.hpp"
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "../edges.hpp"
+#include "../edge.hpp"
 #include "../kernels.hpp"
 #include "../pairwise.hpp"
 #include "../parallel.hpp"

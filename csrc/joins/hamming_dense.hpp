@@ -11,7 +11,7 @@
 #include <cstring>
 #include <vector>
 
-#include "../edges.hpp"
+#include "../edge.hpp"
 #include "../kernels.hpp"
 #include "../pairwise.hpp"
 #include "../parallel.hpp"

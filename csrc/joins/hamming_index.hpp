@@ -21,7 +21,7 @@
 #include <utility>
 #include <vector>
 
-#include "../edges.hpp"
+#include "../edge.hpp"
 #include "../kernels.hpp"
 #include "../pairwise.hpp"
 #include "../parallel.hpp"
