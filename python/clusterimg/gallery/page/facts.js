@@ -88,7 +88,7 @@
     const tell = (threshold) => {
       const k = curveAt(curve, threshold);
       const images = Array.isArray(curve.images) ? ", " + count(Math.round(curve.images[k])) + " clustered images" : "";
-      readout.textContent = "Above " + threshold.toFixed(3) + ": " + count(Math.round(pairs[k])) + " similar pairs (" + count(Math.round(low[k])) + " to " + count(Math.round(high[k])) + ")" + images + " expected";
+      readout.textContent = "Above " + threshold.toFixed(3) + ": " + count(Math.round(pairs[k])) + " similar pairs" + (low[k] < high[k] ? " (" + count(Math.round(low[k])) + " to " + count(Math.round(high[k])) + ")" : "") + images + (low[k] < high[k] ? " expected" : "");
       marker.setAttribute("y1", y(threshold));
       marker.setAttribute("y2", y(threshold));
     };
