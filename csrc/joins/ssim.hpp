@@ -162,9 +162,10 @@ class SsimScorer {
       state.rest[y] = last ? rest : std::numeric_limits<double>::infinity();
       rest += static_cast<double>(across) * (1 + ssim_loss_margin);
       if (y > 1 && (y - 2) * groups_.down() / down == group) continue;
+      double losses = 0.0;
       for (std::size_t g = 0; g < groups_.across(); ++g)
-        rest -=
-            (1 - ssim_loss_share) * static_cast<double>(state.losses[group * groups_.across() + g]);
+        losses += static_cast<double>(state.losses[group * groups_.across() + g]);
+      rest -= (1 - ssim_loss_share) * losses;
     }
     state.pulse.after(16 * windows());
     const double score = kernels().ssim_pair(

@@ -18,6 +18,7 @@ using Shorts = std::int16_t __attribute__((vector_size(32), may_alias));
 using Floats = float __attribute__((vector_size(32), may_alias));
 using LooseFloats = float __attribute__((vector_size(32), may_alias, aligned(4)));
 using LooseInts = std::int32_t __attribute__((vector_size(32), may_alias, aligned(4)));
+using LooseShorts = std::int16_t __attribute__((vector_size(32), may_alias, aligned(2)));
 using Doubles = double __attribute__((vector_size(64), may_alias));
 using LooseDoubles = double __attribute__((vector_size(64), may_alias, aligned(8)));
 
