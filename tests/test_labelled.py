@@ -200,8 +200,8 @@ def test_chains_are_kept_out_whatever_the_labels_say() -> None:
     calm = known_curve(slope=20, alike=np.linspace(0.4, 0.99, 300))
     labels = np.linspace(0.42, 0.98, 20), np.linspace(0.01, 0.2, 20)
     assert choose(*labels, calm).threshold < 0.49
-    chained = replace(calm, largest=np.where(calm.thresholds < 0.51, 300, 10))
-    assert 0.505 < choose(*labels, chained).threshold < 0.56
+    chained = replace(calm, largest=np.where(calm.thresholds < 0.495, 300, 10))
+    assert 0.49 < choose(*labels, chained).threshold < 0.55
 
 
 def test_confidence_is_the_share_of_alike_pairs_found_at_both_ends() -> None:
