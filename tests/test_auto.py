@@ -163,6 +163,12 @@ def test_four_pairs_are_too_few() -> None:
     assert not choose_automatically(known_curve(slope=40, alike=[0.99] * 6)).is_default
 
 
+def test_few_pairs_seen_are_few_however_many_they_stand_for() -> None:
+    curve = known_curve(slope=40, alike=[0.99] * 30)
+    assert not choose_automatically(curve).is_default
+    assert "Only 3 pairs" in default_of(replace(curve, n_sample=100))
+
+
 def test_no_pairs_and_no_images_mean_the_default() -> None:
     assert "No two images" in default_of(curve_of_numbers([0.0, 0.5], [0, 0], [0, 0], n_images=9))
     assert "No two images" in default_of(curve_of_numbers([0.0], [0], [0], n_images=1))

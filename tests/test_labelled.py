@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,12 +89,14 @@ def test_scores_are_those_of_similar_pairs(method: str) -> None:
     wanted = {(i, j): score for i, j, score in ci.similar_pairs(features, threshold=0).tolist()}
     pairs = [LabelledPair("7.png", "2.png", True, 2), LabelledPair("1.png", "6.png", True, 3)]
     pairs += [LabelledPair("0.png", "10.png", True, 4), LabelledPair("3.png", "11.png", False, 5)]
+    pairs.append(LabelledPair("9.png", "4.png", True, 6))  # the first images of their parts
     parts = [features.take(np.arange(*ends)) for ends in ((0, 4), (4, 4), (4, 9), (9, 12))]
     scores, same, left_out = score_pairs(files, pairs, parts, create(method), select())
     assert scores[0] == wanted[2, 7] and scores[1] == wanted[1, 6]
     assert scores[2] == 1
     assert scores[3] == (-np.inf if features.featureless[11] else wanted.get((3, 11), scores[3]))
-    assert same.tolist() == [True, True, True, False]
+    assert scores[4] == wanted[4, 9]
+    assert same.tolist() == [True, True, True, False, True]
     assert left_out == []
 
 
@@ -179,9 +182,43 @@ def test_same_pairs_alone_leave_the_unlike_ones_to_the_shape() -> None:
 
 
 def test_the_threshold_is_in_the_middle_and_short() -> None:
-    curve = curve_of_numbers([0, 0.1, 0.412345, 0.99], [300, 120, 20, 0], [25, 20, 20, 0], n_images=25)
-    choice = choose([0.97] * 10, [0.05, 0.2, 0.4] * 4, curve)
-    assert choice.threshold == 0.69  # (.412345 + .97) / 2
+    """In the middle of all thresholds that find the same pairs and part the labels in the same way."""
+    t, pairs = [0, 0.1, 0.412345, 0.6, 0.99], [300, 120, 20, 20, 0]
+    curve = curve_of_numbers(t, pairs, [25, 20, 20, 20, 0], n_images=25)
+    assert choose([0.97] * 10, [0.05, 0.2, 0.4] * 4, curve).threshold == 0.69  # (.412345 + .97) / 2
+    assert choose([0.97] * 10, [0.05, 0.2, 0.5] * 4, curve).threshold == 0.73  # (.5 + .97) / 2
+
+
+def test_pairs_beyond_those_that_the_labels_know_of_are_not_the_same() -> None:
+    """All labelled same pairs score above .937, where there are 10: the 10 more above .41 are others."""
+    t, pairs = [0, 0.1, 0.41, 0.937, 0.99], [100, 40, 20, 10, 0]
+    curve = curve_of_numbers(t, pairs, [15, 15, 10, 10, 0], n_images=15)
+    assert choose_automatically(curve).is_default
+    assert 0.937 <= choose([0.95] * 10, [0.05, 0.2, 0.4] * 4, curve).threshold < 0.95
+
+
+def test_chains_are_kept_out_whatever_the_labels_say() -> None:
+    calm = known_curve(slope=20, alike=np.linspace(0.4, 0.99, 300))
+    labels = np.linspace(0.42, 0.98, 20), np.linspace(0.01, 0.2, 20)
+    assert choose(*labels, calm).threshold < 0.49
+    chained = replace(calm, largest=np.where(calm.thresholds < 0.495, 300, 10))
+    assert 0.49 < choose(*labels, chained).threshold < 0.55
+
+
+def test_confidence_is_the_share_of_alike_pairs_found_at_both_ends() -> None:
+    choice = choose([0.55, 0.6, 0.8, 0.97], [0.1, 0.5, 0.58, 0.7])
+    low, high = CURVE.at(choice.low).pairs, CURVE.at(choice.high).pairs
+    assert choice.confidence == pytest.approx(high / low, abs=0.05)
+    assert choice.confidence < 0.9
+
+
+def test_more_labels_are_surer_and_never_quite_sure() -> None:
+    same, other = np.array([0.55, 0.62, 0.75, 0.97]), np.array([0.1, 0.3, 0.58, 0.65])
+    few, many = choose(same, other), choose(np.tile(same, 100), np.tile(other, 100))
+    assert few.threshold == many.threshold
+    assert many.high - many.low < 0.7 * (few.high - few.low)
+    assert few.confidence < many.confidence < 1
+    assert many.high - many.low > 0.005  # a few steps of the curve are worth about the same
 
 
 def test_wrong_arrays_are_told() -> None:

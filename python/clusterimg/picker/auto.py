@@ -44,11 +44,11 @@ class Choice:
 def choose_automatically(curve: ThresholdCurve, *, tolerance: float = TOLERANCE) -> Choice:
     """Return the threshold at which images begin to be alike, as the shape of the curve shows it.
 
-    The rule, in two sentences: as the threshold rises, the pairs of unlike images become fewer along
-    a line that is straight on logarithmic scales (pairs against `1 - score`), and what is left above
-    the line is alike. The line is continued from where it is steepest, and the threshold is where it
-    promises 3 unlike pairs for each 100 images in clusters, or where chains end if that is higher:
-    the largest cluster may be twice what it is with ten times fewer unlike pairs, no more.
+    The rule: as the threshold rises, the pairs of unlike images become fewer along a line that is
+    straight on logarithmic scales (pairs against `1 - score`); the threshold is where this line,
+    continued from where it is steepest, promises 3 unlike pairs for each 100 images in clusters. If
+    chains reach higher, it is where they end: the largest cluster may be twice what it is with ten
+    times fewer unlike pairs, no more.
 
     Unlike pairs grow with the square of the number of images, clustered images do not: of two
     folders with curves of one shape the larger one gets the higher threshold, as chains demand.

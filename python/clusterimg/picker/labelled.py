@@ -274,9 +274,11 @@ class _Criterion:
 
     def middle(self, place: int, scores: Numbers) -> float:
         """Return the threshold in the middle of those that find the same pairs, with few digits."""
-        least = float(self.thresholds[place])
-        ends = np.concatenate([self.thresholds, scores, [1.0]])
-        above = float(ends[ends > least].min())
+        here = self.thresholds[place]
+        ends = np.concatenate([self.thresholds[self.pairs != self.pairs[place]], scores, [1.0]])
+        above = float(ends[ends > here].min())
+        first = self.thresholds[self.pairs == self.pairs[place]].min()
+        least = float(scores[scores <= here].max(initial=first))
         middle = (least + above) / 2
         rounded = (round(middle, digits) for digits in range(2, 7))
         return next((short for short in rounded if least <= short < above), middle)
