@@ -49,8 +49,7 @@ CLUSTERIMG_INLINE Shorts ssim_zip(std::uint64_t a, std::uint64_t b) {
 CLUSTERIMG_INLINE Ints ssim_swapped(Ints v) {
 #if defined(__AVX2__)
   const Shorts s = Shorts(v);
-  return Ints(
-      __builtin_shufflevector(s, s, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+  return Ints(__builtin_shufflevector(s, s, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
 #else
   return (v << 16) | (v >> 16);
 #endif
@@ -143,7 +142,7 @@ CLUSTERIMG_INLINE Quads ssim_quotients(QuadInts means, QuadInts covariance, Quad
 
 // Adds the scores of a row of windows, eight at a time; what is beyond the last window is of no
 // use.
-//   column (3, stride)     as ssim_enter_rows
+//   column (3, stride)     as ssim_exchange
 static void ssim_score_row(const std::int32_t* column, std::size_t stride, std::size_t across,
                            double* score) {
   for (std::size_t x = 0; x < across; x += 8) {
@@ -153,8 +152,10 @@ static void ssim_score_row(const std::int32_t* column, std::size_t stride, std::
     const Ints spread = ssim_sum_of_seven(column + stride + x) - squared_means;
     const Ints covariance = ssim_sum_of_seven(column + 2 * stride + x) - means;
     LooseQuads* out = reinterpret_cast<LooseQuads*>(score + x);
-    out[0] += ssim_quotients(low_half(means), low_half(covariance), low_half(squared_means), low_half(spread));
-    out[1] += ssim_quotients(high_half(means), high_half(covariance), high_half(squared_means), high_half(spread));
+    out[0] += ssim_quotients(low_half(means), low_half(covariance), low_half(squared_means),
+                             low_half(spread));
+    out[1] += ssim_quotients(high_half(means), high_half(covariance), high_half(squared_means),
+                             high_half(spread));
   }
 }
 
