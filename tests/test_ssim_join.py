@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from clusterimg.backends.reference import canonical_ssim
+
 _core = pytest.importorskip("clusterimg._core")
 
 Images = NDArray[np.uint8]
@@ -59,6 +61,15 @@ def extremes(height: int, width: int) -> Images:
         found += [odd, np.clip(base + 1, 0, 255), base.copy()]
     found += [x * 255 // max(1, width - 1), 255 - x * 255 // max(1, width - 1), (x + y) % 256]
     return np.stack(found).astype(np.uint8)
+
+
+@pytest.mark.parametrize("width", range(7, 26))
+def test_canonical_score_is_the_reference_for_any_end_of_a_row(isa: str, width: int) -> None:
+    """Rows end inside, at and just behind a word of eight pixels, next to other images' pixels."""
+    images = np.concatenate([extremes(17, width), pictures(3, 17, width)])
+    images = images[:: max(1, len(images) // 9)].copy()
+    wanted = [[canonical_ssim(a, b) for b in images] for a in images]
+    np.testing.assert_array_equal(all_scores(images, images), wanted)
 
 
 SIZES = [(7, 7), (8, 8), (7, 50), (50, 7), (13, 29), (24, 24), (64, 64)]

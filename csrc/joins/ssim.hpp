@@ -68,7 +68,7 @@ class SsimScorer {
             tiles_.make_work(),
             std::vector<std::int32_t>(3 * (width_ + 8)),
             std::vector<double>(width_ + 8),
-            std::vector<double>(height_),
+            std::vector<double>(height_, std::numeric_limits<double>::infinity()),
             std::vector<float>(bounded_ ? groups_.blocks() * 8 : 0),
             {},
             0,
@@ -85,7 +85,7 @@ class SsimScorer {
   void scan(State& state, Range r, Range c, const Emit& emit) const {
     if (bounded_) {
       find_left(state, r, c, emit);
-      if (4 * state.n_left <= r.size() * c.size()) {
+      if (2 * state.n_left <= r.size() * c.size()) {
         for (std::size_t k = 0; k < state.n_left; ++k)
           keep_if_above(state, r.begin + state.left[k] / cols, c.begin + state.left[k] % cols, c,
                         emit);
@@ -154,24 +154,31 @@ class SsimScorer {
     if (j >= c.end || !emit.wants(i, j)) return;
     kernels().ssim_group_losses(numbers_a_->of(i), numbers_b_->of(j), groups_.blocks(),
                                 state.losses.data());
-    const std::size_t down = groups_.windows_down(), across = groups_.windows_across();
-    double rest = 0.0;
-    for (std::size_t y = down; y > 0; --y) {
-      const std::size_t group = (y - 1) * groups_.down() / down;
-      const bool last = y == down || y * groups_.down() / down != group;
-      state.rest[y] = last ? rest : std::numeric_limits<double>::infinity();
-      rest += static_cast<double>(across) * (1 + ssim_loss_margin);
-      if (y > 1 && (y - 2) * groups_.down() / down == group) continue;
-      double losses = 0.0;
-      for (std::size_t g = 0; g < groups_.across(); ++g)
-        losses += static_cast<double>(state.losses[group * groups_.across() + g]);
-      rest -= (1 - ssim_loss_share) * losses;
-    }
+    fill_rest(state);
     state.pulse.after(16 * windows());
     const double score = kernels().ssim_pair(
         image(a_, i), image(b_, j), height_, width_, state.column.data(), state.column_score.data(),
         state.rest.data(), (threshold_ - 1e-9) * static_cast<double>(windows()));
     if (score > threshold_) emit(i, j, score);
+  }
+
+  // What the rows of windows below each row of groups sum to at most, by the losses of the groups;
+  // the entries between stay infinite.
+  void fill_rest(State& state) const {
+    const std::size_t down = groups_.windows_down(), across = groups_.windows_across();
+    const float* losses = state.losses.data() + groups_.down() * groups_.across();
+    double rest = 0.0;
+    std::size_t end = down;
+    for (std::size_t row = groups_.down(); row > 0; --row) {
+      state.rest[end] = rest;
+      const std::size_t begin = ((row - 1) * down + groups_.down() - 1) / groups_.down();
+      losses -= groups_.across();
+      double lost = 0.0;
+      for (std::size_t g = 0; g < groups_.across(); ++g) lost += static_cast<double>(losses[g]);
+      rest += static_cast<double>((end - begin) * across) * (1 + ssim_loss_margin) -
+              (1 - ssim_loss_share) * lost;
+      end = begin;
+    }
   }
 
   template <class Emit>

@@ -142,7 +142,7 @@ CLUSTERIMG_INLINE Quads ssim_quotients(QuadInts means, QuadInts covariance, Quad
 
 // Adds the scores of a row of windows, eight at a time; what is beyond the last window is of no
 // use.
-//   column (3, stride)     as ssim_enter_rows
+//   column (3, stride)     as ssim_exchange
 static void ssim_score_row(const std::int32_t* column, std::size_t stride, std::size_t across,
                            double* score) {
   for (std::size_t x = 0; x < across; x += 8) {
