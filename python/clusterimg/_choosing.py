@@ -48,6 +48,8 @@ def check_choice(asked: Mapping[str, Any], choose: Choose | None) -> None:
         raise UsageError("give a threshold or threshold_pairs to find it by, not both")
     if threshold == "ask" and choose is None:
         raise UsageError("threshold='ask' needs someone to ask: give choose, a function of curve and folder")
+    if asked["threshold_pairs"] is not None:
+        read_pairs(Path(asked["threshold_pairs"]))  # what is wrong with it is said before images are read
     if asked["sample"] < 1:
         raise UsageError(f"sample must be 1 or more, got {asked['sample']}")
 

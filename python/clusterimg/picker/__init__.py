@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .asking import threshold_curve
+from .auto import Choice, choose_automatically
 from .curve import CurvePoint, ThresholdCurve
 
-__all__ = ["CurvePoint", "ThresholdCurve", "threshold_curve"]
+__all__ = ["Choice", "CurvePoint", "ThresholdCurve", "choose_automatically", "threshold_curve"]
