@@ -116,9 +116,15 @@ def _said(value: float, low: float, high: float, most: float = math.inf) -> tupl
     return f"about {number}", interval(low, high, most=most)
 
 
+def _param(value: object) -> str:
+    """Return a parameter as the command line takes it."""
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def about(curve: ThresholdCurve) -> str:
     """Return where the numbers come from."""
-    values = ", ".join(f"{key} {value}" for key, value in curve.params.items())
+    given = {key: value for key, value in curve.params.items() if value is not None}
+    values = ", ".join(f"{key.replace('_', ' ')} {_param(value)}" for key, value in given.items())
     method = shown_name(f"{curve.method} ({values})" if values else curve.method)
     if curve.n_images < 2:
         return f"Method: {method}."
