@@ -179,6 +179,7 @@ SCENARIOS = {
     ),
     "orb, exact merge": first(transfer="copy", method="orb", merge="exact", batch_folders=False),
     "move": first(transfer="move"),
+    "move, ruled, with a report": first(transfer="move", threshold="auto", report=True),
     "move, unmerged": first(transfer="move", merge="no"),
     "move across": first("far_out", transfer="move"),
     "copy": first(transfer="copy"),
