@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clusterimg._decision import Decision
+from clusterimg._linking import REFUSED_DTYPE
 from clusterimg._store import Place, Store
 from clusterimg._types import Features, Ragged, Skip
 from clusterimg.errors import ResultError
@@ -324,6 +325,7 @@ def decision_of(files: Sequence[str]) -> Decision:
         representatives=np.arange(n, dtype=np.intp) - 1,
         scores=np.array([math.nan if k % 2 else 0.1 + 0.2 for k in range(n)]),
         skipped=tuple(Skip(file, f"why {file}") for file in files),
+        refused=np.array([(k, k + 1, 0.5, 0) for k in range(n)], REFUSED_DTYPE),
         facts={"merge": "exact", "pairs": 3, "near_flat": list(files), "nested": {"a": [1.5, None, True]}},
     )
 
@@ -336,7 +338,7 @@ def test_a_decision_comes_back(tmp_path: Path, files: list[str]) -> None:
     assert found is not None
     for name in ("files", "sources", "skipped", "facts"):
         assert getattr(found, name) == getattr(decision, name)
-    for name in ("stamps", "batches", "batch_labels", "labels", "representatives", "scores"):
+    for name in ("stamps", "batches", "batch_labels", "labels", "representatives", "scores", "refused"):
         np.testing.assert_array_equal(getattr(found, name), getattr(decision, name))
         assert getattr(found, name).dtype == getattr(decision, name).dtype
     assert Decision.load(tmp_path, "other inputs") is None
