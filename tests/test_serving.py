@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import math
 import os
@@ -233,7 +234,9 @@ def test_no_other_origin_may_choose(asked: Asked, headers: dict[str, str | None]
         b'{"threshold": null}',
         b'{"threshold": [0.5]}',
         b'{"threshold": 0.5, "more": 1}',
-        b'{"page": 1, "open": true}',
+        b'{"page": 1, "open": true, "count": 1}',
+        b'{"page": "a", "open": true, "count": true}',
+        b'{"page": "a", "open": true}',
         b"\xff\xfe",
         b"[" * 999,
     ],
@@ -327,8 +330,11 @@ def test_a_page_that_is_closed_is_told_of_once(asked: Asked, monkeypatch: pytest
     monkeypatch.setattr(serving, "CLOSED_SECONDS", 0.3)
     monkeypatch.setattr(serving, "POLL_SECONDS", 0.02)
 
-    def say(name: str, *, is_open: bool) -> None:
-        body = json.dumps({"page": name, "open": is_open}).encode()
+    counts = itertools.count()
+
+    def say(name: str, *, is_open: bool, count: int | None = None) -> None:
+        count = next(counts) if count is None else count
+        body = json.dumps({"page": name, "open": is_open, "count": count}).encode()
         assert asked.request("POST", f"{asked.path}choose", body)[0] == 204
 
     say("a", is_open=True)
@@ -346,6 +352,13 @@ def test_a_page_that_is_closed_is_told_of_once(asked: Asked, monkeypatch: pytest
     say("d", is_open=True)
     say("d", is_open=False)
     until(lambda: len(asked.said) == 3)
+    say("d", is_open=True, count=101)  # of a reload: that it was closed before comes late
+    say("d", is_open=False, count=100)
+    time.sleep(0.5)
+    assert len(asked.said) == 3
+    say("d", is_open=True, count=103)  # and once more, but that never comes
+    say("d", is_open=False, count=104)
+    until(lambda: len(asked.said) == 4)
 
 
 def test_a_time_limit() -> None:

@@ -15,18 +15,21 @@ class Pages:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: set[str] = set()
+        self._open: dict[str, bool] = {}
+        self._said: dict[str, int] = {}
         self._closed_at: float | None = None
 
-    def note(self, name: str, is_open: bool) -> None:
-        """Note that a page was opened or closed."""
+    def note(self, name: str, count: int, is_open: bool) -> None:
+        """Note that a page was opened or closed, unless it has said something later: of a higher count."""
         with self._lock:
-            if is_open and len(self._open) < MAX_PAGES:
-                self._open.add(name)
+            is_new = name not in self._open
+            if (is_new and len(self._open) == MAX_PAGES) or count <= self._said.get(name, -1):
+                return
+            self._open[name], self._said[name] = is_open, count
+            if is_open:
                 self._closed_at = None
-            elif name in self._open:
-                self._open.remove(name)
-                self._closed_at = None if self._open else time.monotonic()
+            elif not is_new and not any(self._open.values()):
+                self._closed_at = time.monotonic()
 
     def were_closed(self, seconds: float) -> bool:
         """Return whether the last page has been closed for so long; True only once for each time."""

@@ -194,8 +194,8 @@ class Handler(BaseHTTPRequestHandler):
         threshold = _threshold(message["threshold"]) if message.keys() == {"threshold"} else None
         if threshold is not None:
             self._choose(threshold)
-        elif message.keys() == {"page", "open"} and isinstance(message["page"], str):
-            self.server.pages.note(message["page"], message["open"] is True)
+        elif message.keys() == {"page", "open", "count"} and _is_told(message):
+            self.server.pages.note(message["page"], message["count"], message["open"] is True)
             self._answer(HTTPStatus.NO_CONTENT, b"")
         else:
             self._refuse(HTTPStatus.BAD_REQUEST, 'wanted {"threshold": a finite number below 1}')
@@ -265,6 +265,10 @@ def _threshold(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if -sys.float_info.max <= value < 1 else None
+
+
+def _is_told(message: dict[str, Any]) -> bool:
+    return isinstance(message["page"], str) and type(message["count"]) is int
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

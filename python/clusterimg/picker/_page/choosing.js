@@ -60,9 +60,12 @@ function end(text, kind = "") {
 
 // The terminal says how to go on when the last page is closed; so each says when it opens and closes.
 if (data.choose && location.protocol.startsWith("http")) {
-  const name = [...crypto.getRandomValues(new Uint32Array(2))].join("-");
+  // A tab keeps its name over a reload, and counts what it says: what comes late, or never, does no harm.
+  const kept = window.sessionStorage;
+  if (!kept.getItem("page")) kept.setItem("page", [...crypto.getRandomValues(new Uint32Array(2))].join("-"));
   const say = (open) => {
-    const message = JSON.stringify({ page: name, open });
+    kept.setItem("said", Number(kept.getItem("said")) + 1);
+    const message = JSON.stringify({ page: kept.getItem("page"), open, count: Number(kept.getItem("said")) });
     if (!over) navigator.sendBeacon(data.choose, new Blob([message], { type: "application/json" }));
   };
   addEventListener("pageshow", () => say(true));
