@@ -174,8 +174,10 @@ static void ssim_tile(const std::int32_t* row_pixel, const std::int32_t* row_sum
   for (std::size_t k = 0; k < R * width; ++k) columns[k] = Ints{};
   for (std::size_t y = 0; y < height; ++y, at.pixel += R * width, at.lane_pixel += width) {
     if (y + 1 < ssim_window) {
-      Ints unused[R] = {};
-      for (std::size_t x = 0; x < width; ++x) ssim_enter(at, x, columns, unused);
+      for (std::size_t x = 0; x < width; ++x) {
+        Ints no_window[R] = {};  // anew for each column: those of a wide image would overflow it
+        ssim_enter(at, x, columns, no_window);
+      }
       continue;
     }
     ssim_add_windows(at, across, columns, leaving, total);
