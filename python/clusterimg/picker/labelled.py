@@ -19,6 +19,7 @@ from ..errors import ResultError, UsageError
 from ..methods import Classic
 from .auto import TOLERANCE, Choice, choose_automatically
 from .curve import ThresholdCurve
+from .scoring import take_images
 from .unlike import chain_free, unlike_pairs
 
 __all__ = ["LabelledPair", "choose_by_pairs", "read_pairs", "score_pairs"]
@@ -118,20 +119,9 @@ def score_pairs(
     if not known:
         return np.empty(0), same, skips
     used = distinct(np.concatenate([left, right]))
-    features = _taken(parts, used)
+    features = take_images(parts, used)
     i, j = np.searchsorted(used, left), np.searchsorted(used, right)
     return method.scores(features, features, engine, i, j), same, skips
-
-
-def _taken(parts: Sequence[Features], images: NDArray[np.intp]) -> Features:
-    """Return the features of `images` (rising), that lie in several parts."""
-    taken, start = [], 0
-    for part in parts:
-        local = images[(images >= start) & (images < start + len(part))] - start
-        if len(local):
-            taken.append(part.take(local))
-        start += len(part)
-    return Features.concatenate(taken)
 
 
 # --- the choice ---

@@ -15,7 +15,7 @@ from .._types import Features, no_edges
 from ..backends import Engine
 from ..methods import Classic
 
-__all__ = ["ScoredPairs", "score_sample"]
+__all__ = ["ScoredPairs", "score_sample", "take_images"]
 
 _ALL_PAIRS = 4_000_000
 """Up to so many pairs the curve tells of every score above 0."""
@@ -102,7 +102,7 @@ class _Scorer:
         """
         columns = np.flatnonzero(self.can_compare)
         few = [np.sort(rng.permutation(images)[:_GLANCE]) for images in (rows, columns)]
-        left, right = (self._take(images) for images in few)
+        left, right = (take_images(self.parts, images) for images in few)
         method = self.method
         scores = self.engine.matrix(method.kernel, left.values, right.values, **method.kernel_options)
         scores = scores[few[0][:, None] != few[1]]
@@ -116,7 +116,7 @@ class _Scorer:
             return self._all_edges(least, progress)
         is_row = np.zeros(len(self.can_compare), bool)
         is_row[rows] = True
-        features, found, total = self._take(rows), [no_edges()], len(rows) * n_all
+        features, found, total = take_images(self.parts, rows), [no_edges()], len(rows) * n_all
         for done, part, columns, start in self._columns():
             report = partial(_report, progress, done * len(rows), total)
             edges = self._between(features.values, part.take_values(columns), least, report)
@@ -162,13 +162,16 @@ class _Scorer:
             method.kernel, values, others, threshold=least, progress=report, **method.kernel_options
         )
 
-    def _take(self, images: NDArray[np.intp]) -> Features:
-        taken = []
-        for part, start in zip(self.parts, self.starts[:-1], strict=True):
-            local = images[(images >= start) & (images < start + len(part))] - start
-            if len(local):
-                taken.append(part.take(local))
-        return Features.concatenate(taken)
+
+def take_images(parts: Sequence[Features], images: NDArray[np.intp]) -> Features:
+    """Return the features of one or more `images` (rising), that lie in several parts."""
+    taken, start = [], 0
+    for part in parts:
+        local = images[(images >= start) & (images < start + len(part))] - start
+        if len(local):
+            taken.append(part.take(local))
+        start += len(part)
+    return Features.concatenate(taken)
 
 
 def _report(progress: Progress, before: int, total: int, done: int) -> None:
