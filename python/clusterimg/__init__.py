@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         FilesSkipped,
         ImageError,
         MissingExtra,
+        ModelError,
         ResultError,
         UsageError,
     )
@@ -43,6 +44,7 @@ __all__ = [
     "FilesSkipped",
     "ImageError",
     "MissingExtra",
+    "ModelError",
     "Ragged",
     "Report",
     "Result",

@@ -5,6 +5,7 @@ ClusterimgError
 │   └── BackendUnavailable           a backend was asked for by name and can't run here
 ├── MissingExtra (ImportError)       an optional library is needed: which extra to install
 ├── ImageError                       one image can't be used: why (the reason in skipped.csv)
+├── ModelError                       a trained model, or the weights of a network, can't be written or read
 ├── ResultError                      a result folder or one of its files can't be written or read
 └── FilesSkipped                     the run is complete, but files were skipped and it was strict
 """
@@ -19,6 +20,7 @@ __all__ = [
     "FilesSkipped",
     "ImageError",
     "MissingExtra",
+    "ModelError",
     "ResultError",
     "UsageError",
 ]
@@ -42,6 +44,10 @@ class MissingExtra(ClusterimgError, ImportError):
 
 class ImageError(ClusterimgError):
     """One image can't be used. The text is the reason, as `skipped.csv` shows it."""
+
+
+class ModelError(ClusterimgError):
+    """A trained model, or the weights of a network, can't be written or read. The text names the file."""
 
 
 class ResultError(ClusterimgError):

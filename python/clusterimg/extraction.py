@@ -56,7 +56,7 @@ def read_items(
     sizes = [reduction(data, method.spare) if decode == "fast" else 1 for method in methods]
     decoded = {size: decode_bytes(data, reduction=size) for size in set(sizes)}
     seen = {size: _Seen.of(image.grey, image.decoder) for size, image in decoded.items()}
-    return [seen[size].item(method, engine) for size, method in zip(sizes, methods, strict=True)]
+    return [seen[size].item(method, engine, data) for size, method in zip(sizes, methods, strict=True)]
 
 
 def read_item(path: Path, method: Method, engine: Engine, decode: str = "exact") -> Item:
@@ -80,9 +80,13 @@ class _Seen:
     def of(cls, grey: NDArray[np.uint8], decoder: str) -> _Seen:
         return cls(grey, is_flat(grey, NEAR_FLAT), digest(grey), decoder)
 
-    def item(self, method: Method, engine: Engine) -> Item | ImageError:
+    def item(self, method: Method, engine: Engine, data: bytes | None = None) -> Item | ImageError:
+        """Return what a run keeps of the image; `data` is the content of its file, if it is of one."""
         try:
-            value = method.extract(self.grey, engine)
+            if data is None:
+                value = method.extract(self.grey, engine)
+            else:
+                value = method.extract_file(data, self.grey, engine)
         except ImageError as error:
             return ImageError(*error.args)  # a fresh one, since the traceback keeps the pixels alive
         return Item(value, self.grey.shape, self.near_flat, self.digest, self.decoder)

@@ -50,6 +50,10 @@ class Method(ABC):
     def extract(self, grey: Grey, engine: Engine) -> NDArray[Any] | None:
         """Return the feature of one decoded image; None if it has none."""
 
+    def extract_file(self, data: bytes, grey: Grey, engine: Engine) -> NDArray[Any] | None:
+        """Return the feature of an image file, of which `grey` is decoded; for methods that see colours."""
+        return self.extract(grey, engine)
+
     @abstractmethod
     def collect(self, values: Sequence[NDArray[Any] | None]) -> NDArray[Any] | Ragged:
         """Return the features of many images as one array."""
