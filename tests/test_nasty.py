@@ -296,7 +296,7 @@ def test_orientations_of_a_photo_are_one_cluster(method):
     engine, created = select("cpp"), METHODS[method]()
     items = read(Path(DATA, "exif_orientation_dev"), files, method)
     assert reasons(files, items) == {}
-    labels, _ = created.cluster(features_of(items, created), engine)
+    labels = created.cluster(features_of(items, created), engine).labels
     for photo in {re.sub(r"\d+.*", "", file) for file in files}:
         found = Counter(labels[k] for k, file in enumerate(files) if file.startswith(photo))
         assert len(found) == 1, photo

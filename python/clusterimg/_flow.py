@@ -237,6 +237,8 @@ def decided(
             "featureless": batches.featureless,
             "near_flat": batches.near_flat,
             "without_effect": job.linking.without_effect(batches.files),
+            "selections": batches.selections,
+            "plots": batches.plots,
         },
     )
 
@@ -322,7 +324,7 @@ def _write_tables(
     )
     manifest.add_table(results.SKIPPED)
     results.write_skipped(out, decision.skipped)
-    written = {*results.FINAL_TABLES, *decision.facts["tables"]}
+    written = {*results.FINAL_TABLES, *decision.facts["tables"], *decision.facts.get("plots", ())}
     if job.choice is not None:
         written.add(results.CURVE)
     if job.linking.cannot:
@@ -373,6 +375,7 @@ def _summary(job: Job, decision: Decision, clock: Clock, reused: Mapping[str, in
             "refused": len(decision.refused),
             "decoders": facts["decoders"],
         },
+        "selections": facts.get("selections", []),
         "plans": clock.plans,
         "reused": dict(reused),
         "featureless": facts["featureless"],

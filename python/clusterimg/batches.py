@@ -28,7 +28,7 @@ from .backends import Engine
 from .clustering import number_by_appearance
 from .errors import ResultError
 from .extraction import features_of
-from .methods import Classic
+from .methods import Classic, Clusters
 
 __all__ = ["Batches", "Clock", "digest_of"]
 
@@ -70,6 +70,7 @@ class Batches:
     n_edges : similar pairs in all tables
     n_reused : of how many batches an earlier run left the pairs
     tables : names of the tables written
+    selections, plots : how clusters were chosen, where a method chooses; names of the pictures of that
     """
 
     def __init__(
@@ -96,6 +97,8 @@ class Batches:
         self.n_edges = 0
         self.n_reused = 0
         self.tables: list[str] = []
+        self.selections: list[dict[str, Any]] = []
+        self.plots: list[str] = []
 
     @property
     def count(self) -> int:
@@ -165,22 +168,30 @@ class Batches:
             if edges is not None:
                 labels = self._engine.components(edges, len(files))
             else:
-                labels, edges = self._cluster(features)
+                labels, edges, selection = self._cluster(features)
+                self._tell(stage, selection)
             if edges is not None and not self._linking.is_plain:
                 labels = self._linking.of_batch(edges, files, features.digests, self._engine)
         self._labels.append(labels)
         if edges is not None:
             self._write_edges(stage, _shifted(edges, first), key)
 
-    def _cluster(self, features: Features) -> tuple[NDArray[np.int32], NDArray[np.void] | None]:
-        n_pairs = len(features) * (len(features) - 1) // 2
+    def _cluster(self, features: Features) -> Clusters:
         plan = self._method.plan(features, self._engine)
         if plan and plan not in self._clock.plans:
             self._clock.plans.append(plan)
-        report = self.reporter("pairs")
-        found = self._method.cluster(features, self._engine, lambda done: report(done, n_pairs))
-        report(n_pairs, n_pairs)
-        return found
+        return self._method.cluster(features, self._engine, self.reporter(self._method.stage))
+
+    def _tell(self, stage: str, selection: Any) -> None:
+        """Keep how the clusters of a stage were chosen, and draw it."""
+        if selection is None:
+            return
+        self.selections.append({"of": stage, **selection.as_json()})
+        with self._clock("plots"):
+            for name in selection.plots(stage):
+                self._manifest.add_table(name)
+                self.plots.append(name)
+            selection.draw(self._target, stage)
 
     # --- merge ---
 
@@ -196,6 +207,7 @@ class Batches:
                 return number_by_appearance(groups)
             if how == "representatives":
                 merged = self._by_representatives(groups, starts)
+                self._tell(how, merged.selection)
                 if merged.edges is not None:
                     self._write_edges(how, merged.edges)
                 return merged.labels
@@ -257,9 +269,7 @@ class Batches:
     def _key(self, *parts: Any) -> str:
         """Return what names the pairs found in these parts, under this method and threshold."""
         method = self._method
-        return digest_of(
-            method.name, dict(method.params), dict(method.kernel_options), method.threshold, *parts
-        )
+        return digest_of(method.name, dict(method.params), dict(method.decides), *parts)
 
     def _left_behind(self, stage: str, key: str, first: int) -> NDArray[np.void] | None:
         """Return the edges of a batch from the table that an earlier run wrote, if it is of the same key."""

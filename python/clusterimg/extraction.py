@@ -80,13 +80,13 @@ class _Seen:
     def of(cls, grey: NDArray[np.uint8], decoder: str) -> _Seen:
         return cls(grey, is_flat(grey, NEAR_FLAT), digest(grey), decoder)
 
-    def item(self, method: Method, engine: Engine, data: bytes | None = None) -> Item | ImageError:
-        """Return what a run keeps of the image; `data` is the content of its file, if it is of one."""
+    def item(self, method: Method, engine: Engine, source: bytes | NDArray[np.uint8]) -> Item | ImageError:
+        """Return what a run keeps of the image; `source` is the content of its file, or its array."""
         try:
-            if data is None:
-                value = method.extract(self.grey, engine)
+            if method.sees_colours:
+                value = method.extract_colour(source, engine)
             else:
-                value = method.extract_file(data, self.grey, engine)
+                value = method.extract(self.grey, engine)
         except ImageError as error:
             return ImageError(*error.args)  # a fresh one, since the traceback keeps the pixels alive
         return Item(value, self.grey.shape, self.near_flat, self.digest, self.decoder)
@@ -125,8 +125,9 @@ def extract_images(
 
     def work(image: NDArray[np.uint8] | str | os.PathLike[str]) -> list[Item | ImageError]:
         if isinstance(image, np.ndarray):
-            seen = _Seen.of(as_grey(image), "array")
-            return [seen.item(method, engine) for method in methods_of_arrays]
+            sees_colours = all(method.sees_colours for method in methods_of_arrays)
+            seen = _Seen.of(as_grey(_luma(image) if sees_colours else image), "array")
+            return [seen.item(method, engine, image) for method in methods_of_arrays]
         if not isinstance(image, str | os.PathLike):
             raise UsageError(f"an image must be an array or a path, got {type(image).__name__}")
         return read_items(Path(image), methods, engine, decode)
@@ -136,6 +137,14 @@ def extract_images(
         row = [found] * len(methods) if isinstance(found, ImageError) else found
         rows.append([_usable(item, index, errors) for item in row])
     return [features_of([row[k] for row in rows], method) for k, method in enumerate(methods)]
+
+
+def _luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the grey image of an array of red, green and blue; any other array as it is."""
+    import cv2
+
+    is_colour = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if is_colour else image  # type: ignore[return-value]
 
 
 def _usable(item: Item | ImageError, index: int, errors: str) -> Item:

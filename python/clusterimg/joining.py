@@ -330,9 +330,7 @@ def _merged(job: Job, parts: Sequence[_Part], out: Path, manifest: tables.Manife
     found = [part.located() for part in parts]
     stamps = [place[3:] for _, places in found for place in places]
     method = job.method
-    inputs = digest_of(
-        features, dict(method.kernel_options), method.threshold, job.merge, files, stamps, job.linking.key
-    )
+    inputs = digest_of(features, dict(method.decides), job.merge, files, stamps, job.linking.key)
     decision = earlier(out, inputs)
     reused = {"features": len(files), "batches": 0}
     if decision is None:

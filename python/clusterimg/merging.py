@@ -43,10 +43,11 @@ Groups = NDArray[np.int64]
 
 
 class Merged(NamedTuple):
-    """Labels of the whole folder, and the edges that joined clusters of different batches."""
+    """Labels of the whole folder; the edges that joined clusters of different batches, or how they were chosen."""
 
     labels: Labels
     edges: NDArray[np.void] | None
+    selection: Any = None
 
 
 def groups_of(parts: Sequence[Labels]) -> Groups:
@@ -74,13 +75,13 @@ def representatives(
     chosen = distinct(first[first >= 0])
     if len(starts) < 3 or not len(chosen):
         return Merged(number_by_appearance(groups), None)
-    labels, edges = method.cluster(take(store, starts, chosen), engine)
+    labels, edges, selection = method.cluster(take(store, starts, chosen), engine)
     if edges is not None:
         edges["i"], edges["j"] = chosen[edges["i"]], chosen[edges["j"]]
     joined = np.where(labels >= 0, labels, np.arange(len(chosen)) + labels.max(initial=-1) + 1)
     groups, members = groups.copy(), groups >= 0
     groups[members] = joined[np.searchsorted(chosen, first[members])]
-    return Merged(number_by_appearance(groups), edges)
+    return Merged(number_by_appearance(groups), edges, selection)
 
 
 def linked_representatives(

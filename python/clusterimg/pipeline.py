@@ -281,6 +281,5 @@ def _with_moved(
 
 def _inputs(job: Job, features: Mapping[str, Any], files: Sequence[str], stamps: NDArray[np.int64]) -> str:
     """Return a text that names all that decides the clusters."""
-    options = dict(job.method.kernel_options)
-    found = (features, options, job.method.threshold, job.merge, job.batch_size, list(files), stamps)
+    found = (features, dict(job.method.decides), job.merge, job.batch_size, list(files), stamps)
     return digest_of(*found, job.linking.key)

@@ -35,7 +35,7 @@ from ..errors import BackendUnavailable, UsageError
 
 __all__ = ["BACKENDS", "KERNELS", "Engine", "report", "select"]
 
-KERNELS = ("ssim", "hamming", "template", "descriptor", "signature")
+KERNELS = ("ssim", "hamming", "template", "descriptor", "signature", "cosine")
 
 BACKENDS = ("cpp", "numba", "reference")
 """Names of all backends, the one `auto` prefers first."""

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from .._types import Ragged
 from ..errors import UsageError
+from ._cosine import cosine_edges as cosine_edges  # functions of a backend
+from ._cosine import cosine_matrix as cosine_matrix
+from ._cosine import cosine_scores as cosine_scores
 from ._ragged import edges_by_shape, matrix_by_shape, scores_by_shape
 
 try:

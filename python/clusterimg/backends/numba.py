@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from .._optional import require
 from .._types import Ragged
+from ._cosine import cosine_edges as cosine_edges  # functions of a backend
+from ._cosine import cosine_matrix as cosine_matrix
+from ._cosine import cosine_scores as cosine_scores
 from ._numba_bands import edges_of, matrix_of, scores_of
 from ._numba_bands import resolve_threads as resolve_threads  # one of a backend's functions
 from ._ragged import edges_by_shape, matrix_by_shape, scores_by_shape

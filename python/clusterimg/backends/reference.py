@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from .._optional import require
 from .._types import EDGE_DTYPE, Ragged
+from ._cosine import cosine_edges as cosine_edges  # functions of a backend
+from ._cosine import cosine_matrix as cosine_matrix
+from ._cosine import cosine_scores as cosine_scores
 
 NAME = "reference"
 

@@ -80,6 +80,7 @@ class Pictures(Method):
     """Reads pictures, as a method reads features: in the process that images are read in."""
 
     name: ClassVar[str] = "pictures"
+    sees_colours: ClassVar[bool] = True
     shape: PictureShape
     threshold: float = 0.0
 
@@ -101,15 +102,20 @@ class Pictures(Method):
         """Return the picture of a grey image."""
         return self.shape.of_array(grey)
 
-    def extract_file(self, data: bytes, grey: Array, engine: Engine) -> Array:
-        """Return the picture of a file, in colour."""
-        return self.shape.of_file(data)
+    def extract_colour(self, source: bytes | Array, engine: Engine) -> Array:
+        """Return the picture of a file's content or of an array, in colour."""
+        return self.shape.of_file(source) if isinstance(source, bytes) else self.shape.of_array(source)
 
     def collect(self, values: Sequence[NDArray[Any] | None]) -> Array:
         """Return the pictures (n, channels, size, size)."""
         side = self.shape.size
         empty = np.empty((0, self.shape.channels, side, side), np.uint8)
         return np.concatenate([empty, *(value[None] for value in values if value is not None)])
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """Nothing: they have no clusters."""
+        return {}
 
     def cluster(self, features: Any, engine: Any, progress: Any = None) -> Any:
         """Refuse: pictures are read, not clustered."""

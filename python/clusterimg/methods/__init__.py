@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import UsageError
-from ._classic import Classic, Method, is_flat
+from ._classic import Classic, Clusters, Method, is_flat
 from .imagehash import ImageHash
 from .minhash import MinHash
 from .orb import Orb
 from .ssim import Ssim
 from .tm import Tm
 
-__all__ = ["ALIASES", "METHODS", "Classic", "Method", "create", "create_all", "is_flat"]
+__all__ = ["ALIASES", "METHODS", "Classic", "Clusters", "Method", "create", "create_all", "is_flat"]
 
 METHODS: dict[str, type[Classic]] = {
     "ssim": Ssim,

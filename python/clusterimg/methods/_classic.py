@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,24 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from ..backends import Engine  # for the types only: a method is handed its engine
 
-__all__ = ["Classic", "Method", "OfPixels", "at_size", "check_size", "is_flat", "spare_of"]
+__all__ = ["Classic", "Clusters", "Method", "OfPixels", "at_size", "check_size", "is_flat", "spare_of"]
 
 Grey = NDArray[np.uint8]
 Edges = NDArray[np.void]
 Progress = Callable[[int], None] | None
+
+
+class Clusters(NamedTuple):
+    """The clusters of a set of images.
+
+    labels : (n,) int32, -1 for an outlier
+    edges : the similar pairs, if the method has them
+    selection : how they were chosen among others, if they were; it has `as_json()` and `draw(folder, stage)`
+    """
+
+    labels: NDArray[np.int32]
+    edges: Edges | None
+    selection: Any = None
 
 
 class Method(ABC):
@@ -30,6 +43,8 @@ class Method(ABC):
     __slots__ = ()
 
     name: ClassVar[str]
+    sees_colours: ClassVar[bool] = False
+    stage: ClassVar[str] = "pairs"
     threshold: float
 
     @property
@@ -50,19 +65,24 @@ class Method(ABC):
     def extract(self, grey: Grey, engine: Engine) -> NDArray[Any] | None:
         """Return the feature of one decoded image; None if it has none."""
 
-    def extract_file(self, data: bytes, grey: Grey, engine: Engine) -> NDArray[Any] | None:
-        """Return the feature of an image file, of which `grey` is decoded; for methods that see colours."""
-        return self.extract(grey, engine)
+    def extract_colour(self, source: bytes | Grey, engine: Engine) -> NDArray[Any] | None:
+        """Return the feature of a file's content or of an array, for methods that see colours."""
+        raise NotImplementedError(f"{self.name} sees grey images")
 
     @abstractmethod
     def collect(self, values: Sequence[NDArray[Any] | None]) -> NDArray[Any] | Ragged:
         """Return the features of many images as one array."""
 
+    @property
+    @abstractmethod
+    def decides(self) -> Mapping[str, Any]:
+        """What decides the clusters of given features, as JSON has it."""
+
     @abstractmethod
     def cluster(
-        self, features: Features, engine: Engine, progress: Progress = None
-    ) -> tuple[NDArray[np.int32], Edges | None]:
-        """Return the labels, and the edges if the method has them."""
+        self, features: Features, engine: Engine, progress: Callable[[int, int], None] | None = None
+    ) -> Clusters:
+        """Return the clusters; `progress(done, total)` counts what `stage` names."""
 
 
 class Classic(Method):
@@ -81,12 +101,24 @@ class Classic(Method):
         """What the kernel must know beside values and threshold."""
         return {}
 
+    @property
+    def decides(self) -> Mapping[str, Any]:
+        """Threshold and rule."""
+        return {"threshold": self.threshold, **self.kernel_options}
+
     def cluster(
-        self, features: Features, engine: Engine, progress: Progress = None
-    ) -> tuple[NDArray[np.int32], Edges]:
+        self, features: Features, engine: Engine, progress: Callable[[int, int], None] | None = None
+    ) -> Clusters:
         """Return labels and edges: components of the pairs above the threshold."""
-        edges = self.edges(features, engine, progress)
-        return engine.components(edges, len(features)), edges
+        n_pairs = len(features) * (len(features) - 1) // 2
+
+        def report(done: int) -> None:
+            if progress is not None:
+                progress(done, n_pairs)
+
+        edges = self.edges(features, engine, report)
+        report(n_pairs)
+        return Clusters(engine.components(edges, len(features)), edges)
 
     def labels(self, features: Features, engine: Engine) -> NDArray[np.int32]:
         """Return the labels alone, in memory that does not grow with the number of similar pairs."""
