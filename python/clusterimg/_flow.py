@@ -23,6 +23,7 @@ from ._versions import versions
 from .backends import Engine
 from .batches import Batches, Clock, digest_of
 from .clustering import first_members
+from .deep.options import groups_by_models
 from .errors import FilesSkipped, ResultError, UsageError
 from .merging import MERGES
 from .methods import Classic
@@ -83,6 +84,7 @@ class Job:
     asked : the parameters as they came, which `run.json` tells
     source, target : folder of the images, result folder
     choice : how the threshold was chosen, if it was not given
+    products : names of other files that this run has in the result folder
     linking : how similar pairs become clusters
     """
 
@@ -104,6 +106,7 @@ class Job:
     dry_run: bool
     progress: Progress | None
     choice: Mapping[str, Any] | None = None
+    products: frozenset[str] = frozenset()
 
 
 SHARED = ("transfer", "merge", "batch_folders", "keep_features", "strict", "resume", "overwrite", "dry_run")
@@ -128,7 +131,10 @@ def check_options(asked: Mapping[str, Any]) -> None:
 def given_as(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return how constraints were given: the path of a table, how many pairs, or None."""
     given = {name: asked[name] for name in ("must_link", "cannot_link")}
-    return {
+    network = asked.get("embedding")
+    if network is not None and not isinstance(network, str | os.PathLike):
+        network = getattr(network, "__qualname__", type(network).__name__)
+    return {"embedding": network} | {
         name: pairs if pairs is None or isinstance(pairs, str | os.PathLike) else f"{len(pairs)} pairs"
         for name, pairs in given.items()
     }
@@ -327,6 +333,7 @@ def _write_tables(
     written = {*results.FINAL_TABLES, *decision.facts["tables"], *decision.facts.get("plots", ())}
     if job.choice is not None:
         written.add(results.CURVE)
+    written.update(job.products)
     if job.linking.cannot:
         manifest.add_table(results.REFUSED)
         results.write_refused(out, decision.refused, decision.files, job.linking.cannot)
@@ -342,7 +349,7 @@ def _summary(job: Job, decision: Decision, clock: Clock, reused: Mapping[str, in
     resolved = {
         "out": job.target,
         "method": job.method.name,
-        "threshold": job.method.threshold,
+        "threshold": None if groups_by_models(job.asked) else job.method.threshold,
         "linkage": job.linking.linkage,
         "memory": job.memory,
         "batch_size": job.batch_size,

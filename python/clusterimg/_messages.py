@@ -39,9 +39,12 @@ def summary(result: pipeline.Result, *, verbose: bool) -> str:
     lines = [
         f"{counted(counts['images'], 'image')}: {counted(counts['clusters'], 'cluster')} "
         f"of {counted(counts['clustered'], 'image')}, {counted(counts['outliers'], 'outlier')}",
-        f"method {parameters['method']}, threshold {parameters['threshold']:g}; "
+        f"method {parameters['method']}, {_by(parameters['threshold'])}; "
         f"backend {report.name}, {report.isa}, {counted(report.n_threads, 'thread')}",
     ]
+    lines += _network(result.summary)
+    for selection in result.summary["selections"]:
+        lines += _selection(selection, verbose=verbose)
     lines += [f"backend {name} was passed over: {reason}" for name, reason in report.passed_over.items()]
     if reused["features"] or reused["batches"]:
         images = f"the features of {counted(reused['features'], 'image')}"
@@ -79,6 +82,27 @@ def summary(result: pipeline.Result, *, verbose: bool) -> str:
     if parameters["transfer"] == "move":
         lines.append(f"to put the files back: clusterimg undo {_quoted(result.out)}")
     return "\n".join(lines)
+
+
+def _by(threshold: float | None) -> str:
+    return "grouped by cluster models" if threshold is None else f"threshold {threshold:g}"
+
+
+def _network(summary: Mapping[str, Any]) -> list[str]:
+    """Return which network saw the images, if one did."""
+    if summary["parameters"]["method"] != "deep":
+        return []
+    about = summary["features"]["params"]
+    shown = f"{about['size']}x{about['size']}, {'colour' if about['channels'] == 3 else 'grey'}"
+    return [f"embedding {about['name']}: {about['dimensions']} numbers of pictures of {shown}"]
+
+
+_CANDIDATES = 12  # of the table of cluster models, unless it is to be verbose
+
+
+def _selection(selection: Mapping[str, Any], *, verbose: bool) -> list[str]:
+    """Return the table of the cluster models that were tried, the best first."""
+    return [str(selection)]
 
 
 def _chosen(choice: Mapping[str, Any] | None) -> list[str]:

@@ -40,6 +40,7 @@ from .errors import ResultError, UsageError
 from .extraction import features_of
 from .merging import groups_of
 from .methods import Classic, create
+from .methods.deep import Deep
 
 __all__ = ["merge"]
 
@@ -141,7 +142,11 @@ class _Part:
         """Return the method of its run, with its threshold or another."""
         given = dict(self.options) if threshold is None else {**self.options, "threshold": threshold}
         try:
-            method: Classic = create(str(given.pop("method")), **given)
+            if given["method"] == Deep.name:
+                from .deep.running import kept_method
+
+                return kept_method(given, self.features["params"])
+            method: Classic = create(**{name: given[name] for name in _OPTIONS[1:]}, name=given["method"])
         except (TypeError, ValueError) as error:
             raise ResultError(f"{_shown(self.out / tables.RUN)}: parameters: {error}") from error
         return method
@@ -192,6 +197,7 @@ def _shown(path: Path) -> str:
 
 _CONSTRAINTS = ("must_link", "cannot_link")
 _OPTIONS = ("method", "threshold", "size", "scale", "hash_size", "orb_rule")
+_OF_MODELS = ("models", "selection", "pca", "whiten", "seed")
 
 
 def _opened(folders: Sequence[Path], stack: ExitStack) -> list[_Part]:
@@ -204,7 +210,7 @@ def _opened(folders: Sequence[Path], stack: ExitStack) -> list[_Part]:
     for folder in folders:
         run = tables.read_run(folder)
         stack.enter_context(tables.locked(folder))
-        options = {name: run["parameters"].get(name) for name in _OPTIONS}
+        options = {name: run["parameters"].get(name) for name in (*_OPTIONS, *_OF_MODELS)}
         if isinstance(options["size"], list):
             options["size"] = tuple(options["size"])
         if not (isinstance(run.get("features"), dict) and isinstance(run["features"].get("decoders"), dict)):
@@ -273,6 +279,8 @@ def _job(parts: Sequence[_Part], asked: Mapping[str, Any], progress: Progress | 
                 )
         if part.method().kernel_options != first.method().kernel_options:
             raise UsageError(f"results must agree in orb_rule: {_shown(first.out)}, {_shown(part.out)}")
+        if any(part.options[name] != first.options[name] for name in _OF_MODELS[:-1]):
+            raise UsageError(f"results must agree in their models: {_shown(first.out)}, {_shown(part.out)}")
         if asked["threshold"] is None and part.options["threshold"] != first.options["threshold"]:
             raise UsageError("the results have different thresholds: give the one to use")
     asked = {**first.options, **{name: value for name, value in asked.items() if value is not None}}

@@ -43,7 +43,7 @@ Groups = NDArray[np.int64]
 
 
 class Merged(NamedTuple):
-    """Labels of the whole folder; the edges that joined clusters of different batches, or how they were chosen."""
+    """Labels of the whole folder, and what joined clusters of different batches: edges, or a selection."""
 
     labels: Labels
     edges: NDArray[np.void] | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -36,8 +37,10 @@ from ._store import Store
 from ._types import Progress, Skip
 from .backends import select
 from .batches import Batches, Clock, digest_of
+from .deep.options import MOST_IMAGES, check_classic, groups_by_models
 from .errors import UsageError
 from .methods import create
+from .methods.deep import Deep
 
 __all__ = ["Result", "run"]
 
@@ -66,6 +69,14 @@ def run(
     hash_size: int | None = None,
     orb_rule: str | None = None,
     decode: str = "exact",
+    embedding: Any = "autoencoder",
+    model: str | os.PathLike[str] | None = None,
+    training: Mapping[str, Any] | None = None,
+    models: Sequence[str] | None = None,
+    selection: str | None = None,
+    pca: int | None = None,
+    whiten: bool = False,
+    device: str = "auto",
     batch_folders: bool = True,
     keep_features: bool = True,
     strict: bool = False,
@@ -83,10 +94,12 @@ def run(
     folder : path
         The images. Every file is tried, whatever its extension; what can't be read is listed.
     method : str
-        `imagehash` (`phash`), `ssim`, `minhash`, `orb` or `tm`.
+        `imagehash` (`phash`), `ssim`, `minhash`, `orb`, `tm`, or `deep`: a network sees the images, and
+        the best of several cluster models groups what it sees.
     threshold : float or str
         Images are similar if their score is above it. The method's default, if not given. `auto`: a
-        rule finds it on the curve of `threshold_curve`; `ask`: `choose` is asked.
+        rule finds it on the curve of `threshold_curve`; `ask`: `choose` is asked. With `deep` a threshold
+        makes clusters of pairs with such a cosine, as the other methods do, in place of cluster models.
     threshold_pairs : path
         Finds the threshold by pairs that a person labelled: a CSV table `file_a,file_b,same`, names as
         in `clusters.csv`, same yes or no; a few dozen are enough.
@@ -130,6 +143,20 @@ def run(
     decode : str
         `exact`, or `fast`: large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, which is quicker
         and changes the features a little.
+    embedding : str, path, torch.nn.Module or callable
+        Of `deep`: `autoencoder`, which is trained on the images; `efficientnet-lite0`, which comes
+        trained; or what `deep.embed` takes.
+    model : path
+        Of `deep`: an autoencoder that `train` made, in place of training one.
+    training : mapping
+        Of `deep`: options of `deep.train` for the autoencoder, such as `{"loss": "perceptual"}`.
+    models, selection : sequence of str, str
+        Of `deep`: cluster models with lists of their parameters, such as `["kmeans:n_clusters=5,10",
+        "dbscan:eps=0.3,0.5"]`; how the best is found. See `deep.cluster_models` and `deep.selection`.
+    pca, whiten : int, bool
+        Of `deep`: group so many principal components of the embeddings, whitened or not.
+    device : str
+        Of `deep`: `auto`, `cpu`, `cuda` or `mps`.
     batch_folders : bool
         Whether to link the clusters of each batch into `batch_k/`.
     keep_features : bool
@@ -166,7 +193,8 @@ def run(
     results.check_place(job.target, job.source, transfer=transfer)
     with clock("list"):
         listing = images.find(job.source, recursive=recursive, exclude=job.target)
-    with workplace(job) as (out, manifest), Reader(job.method, job.engine, decode=decode) as reader:
+    with ExitStack() as stack:
+        out, manifest = stack.enter_context(workplace(job))
         moved = results.moved(job.target)
         moved.update(_links_to(moved, job.source, listing.skipped))
         with clock("list"):
@@ -176,6 +204,8 @@ def run(
         if not files:
             hint = "" if recursive else " (subfolders need recursive)"
             raise UsageError(f"{folder} holds no files{hint}")
+        job = _with_network(job, out, manifest, moved, files, stamps, clock)
+        reader = stack.enter_context(Reader(job.method, job.engine, decode=decode))
         features = about(job.method, decode, reader.start())
         store = Store(out / results.STATE_FOLDER, features)
         reading = Reading(job.source, store, job.method, reader)
@@ -205,11 +235,8 @@ def _job(asked: Mapping[str, Any], progress: Progress | None) -> Job:
     """Return what was asked for, every default filled in. Touches no image."""
     check_options(asked)
     images.policy(asked["decode"])
-    options = {name: asked[name] for name in ("threshold", "size", "scale", "hash_size", "orb_rule")}
-    if is_open(asked):
-        options["threshold"] = None
-    method = create(asked["method"], **options)
     memory = parse_memory(asked["memory"])
+    method = _method(asked, memory)
     source = Path(asked["folder"])
     linking = Linking(
         asked["linkage"],
@@ -225,10 +252,51 @@ def _job(asked: Mapping[str, Any], progress: Progress | None) -> Job:
         engine=select(asked["backend"], n_threads=asked["threads"]),
         linking=linking,
         memory=memory,
-        batch_size=asked["batch_size"] or batch_size_for(method.item_bytes, memory),
+        batch_size=asked["batch_size"] or _batch_size(asked, method, memory),
         progress=progress,
         **{name: asked[name] for name in SHARED},
     )
+
+
+def _method(asked: Mapping[str, Any], memory: int) -> Any:
+    """Return the method that was asked for; a deep one whose network is to be trained can't embed yet."""
+    if asked["method"] == Deep.name:
+        from .deep.running import planned
+
+        return planned(asked, memory)
+    check_classic(asked)
+    options = {name: asked[name] for name in ("threshold", "size", "scale", "hash_size", "orb_rule")}
+    if is_open(asked):
+        options["threshold"] = None
+    return create(asked["method"], **options)
+
+
+def _batch_size(asked: Mapping[str, Any], method: Any, memory: int) -> int:
+    fitting = batch_size_for(method.item_bytes, memory)
+    return min(fitting, MOST_IMAGES) if groups_by_models(asked) else fitting
+
+
+def _with_network(
+    job: Job,
+    out: Path,
+    manifest: results.Manifest,
+    moved: Mapping[str, tuple[int, int]],
+    files: Sequence[str],
+    stamps: NDArray[np.int64],
+    clock: Clock,
+) -> Job:
+    """Return the job with its network, trained where it has to be: a deep one; any other as it is."""
+    if not isinstance(job.method, Deep) or job.method.embed is not None:
+        return job
+    from .deep.running import trained
+
+    with clock("training"):
+
+        def before() -> None:
+            if moved:
+                _read_again(job, out, manifest)
+
+        return trained(job, out, manifest, files, stamps, before=before)
 
 
 def _read(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -17,6 +17,7 @@ from .errors import UsageError
 from .extraction import extract_images
 from .images import policy
 from .methods import Classic, create, create_all
+from .methods.deep import DEFAULT_THRESHOLD, Deep
 
 __all__ = ["cluster", "extract", "similar_pairs", "similarity_matrix"]
 
@@ -32,6 +33,7 @@ def extract(
     size: tuple[int, int] | None = ...,
     scale: float | None = ...,
     hash_size: int | None = ...,
+    embedding: Any = ...,
     decode: str = ...,
     backend: str = ...,
     n_threads: int = ...,
@@ -61,6 +63,7 @@ def extract(
     size: tuple[int, int] | None = None,
     scale: float | None = None,
     hash_size: int | None = None,
+    embedding: Any = None,
     decode: str = "exact",
     backend: str = "auto",
     n_threads: int = 0,
@@ -74,12 +77,15 @@ def extract(
         Arrays are used at their own size unless `size` or `scale` is given; paths are decoded under
         the image policy and brought to the method's default size.
     method : str, or list or tuple of str
-        `ssim`, `minhash`, `imagehash` (`phash`), `orb` or `tm`. Several at once decode each file once,
-        and have what each would have alone; an option goes to those that have it.
+        `ssim`, `minhash`, `imagehash` (`phash`), `orb`, `tm`, or `deep`, which takes colour arrays
+        (height, width, 3) too. Several at once, but `deep`, decode each file once, and have what each
+        would have alone; an option goes to those that have it.
     size : (width, height)
         Common size; `scale` instead takes each image at that multiple of its own size.
     hash_size : int
         Bits a side of the perceptual hash, a multiple of 8 from 8 to 64.
+    embedding : str, path, torch.nn.Module or callable
+        Of `deep`: what `deep.embed` takes; `efficientnet-lite0`, if not given.
     decode : str
         `exact`, or `fast`: JPEGs much larger than the method needs are decoded at 1/2, 1/4 or 1/8 of
         their size, which is quicker and changes the features a little; each method at its own size.
@@ -91,9 +97,12 @@ def extract(
     -------
     Features, one for each image, in their order; for several methods a list of them, in theirs.
     """
-    options = {"size": size, "scale": scale, "hash_size": hash_size}
+    options: dict[str, Any] = {"size": size, "scale": scale, "hash_size": hash_size}
     if isinstance(method, str):
+        options["embedding"] = embedding
         return _asked(images, method, options, None, decode, backend, n_threads, errors).features
+    if embedding is not None:
+        raise UsageError("embedding is an option of method deep, which can't be one of several")
     if isinstance(images, Features):
         raise UsageError("features are made already, under one method: give several methods images")
     _check(decode, errors)
@@ -109,6 +118,7 @@ def similarity_matrix(
     scale: float | None = None,
     hash_size: int | None = None,
     orb_rule: str | None = None,
+    embedding: Any = None,
     decode: str = "exact",
     backend: str = "auto",
     n_threads: int = 0,
@@ -120,7 +130,13 @@ def similarity_matrix(
     under `ssim`, neither fits inside the other under `tm`. Equal images score 1. Parameters as for
     `extract`; `images` may be features.
     """
-    options = {"size": size, "scale": scale, "hash_size": hash_size, "orb_rule": orb_rule}
+    options = {
+        "size": size,
+        "scale": scale,
+        "hash_size": hash_size,
+        "orb_rule": orb_rule,
+        "embedding": embedding,
+    }
     asked = _asked(images, method, options, None, decode, backend, n_threads, errors)
     features, chosen = asked.features, asked.method
     matrix = np.full((len(features), len(features)), -np.inf, np.float32)
@@ -143,6 +159,7 @@ def similar_pairs(
     scale: float | None = None,
     hash_size: int | None = None,
     orb_rule: str | None = None,
+    embedding: Any = None,
     decode: str = "exact",
     backend: str = "auto",
     n_threads: int = 0,
@@ -154,7 +171,13 @@ def similar_pairs(
     Without a threshold the method's default holds. Other parameters as for `extract`; `images` may be
     features.
     """
-    options = {"size": size, "scale": scale, "hash_size": hash_size, "orb_rule": orb_rule}
+    options = {
+        "size": size,
+        "scale": scale,
+        "hash_size": hash_size,
+        "orb_rule": orb_rule,
+        "embedding": embedding,
+    }
     asked = _asked(images, method, options, threshold, decode, backend, n_threads, errors)
     features = asked.features
     first = features.first_copies()
@@ -176,6 +199,7 @@ def cluster(
     scale: float | None = None,
     hash_size: int | None = None,
     orb_rule: str | None = None,
+    embedding: Any = None,
     decode: str = "exact",
     backend: str = "auto",
     n_threads: int = 0,
@@ -188,7 +212,13 @@ def cluster(
     the number of images alone. Other parameters as for `similar_pairs`.
     """
     check_linkage(linkage)
-    options = {"size": size, "scale": scale, "hash_size": hash_size, "orb_rule": orb_rule}
+    options = {
+        "size": size,
+        "scale": scale,
+        "hash_size": hash_size,
+        "orb_rule": orb_rule,
+        "embedding": embedding,
+    }
     asked = _asked(images, method, options, threshold, decode, backend, n_threads, errors)
     if linkage == "components" and not len(must_link) and not len(cannot_link):
         return asked.method.labels(asked.features, asked.engine)
@@ -225,15 +255,37 @@ def _asked(
     _check(decode, errors)
     engine = select(backend, n_threads=n_threads)
     if isinstance(images, Features):
-        made_so = [name for name in ("size", "scale", "hash_size") if options[name]]
+        made_so = [name for name in ("size", "scale", "hash_size", "embedding") if options[name]]
         made_so += ["decode"] * (decode != "exact")
         if made_so:
             raise UsageError(f"features are made already: give {', '.join(made_so)} to extract")
-        chosen = create(images.method, threshold=threshold, orb_rule=options.get("orb_rule"))
-        return _Asked(images, chosen, engine)
-    chosen = create(method, threshold=threshold, **options)
+        return _Asked(images, _method_of(images, threshold, options.get("orb_rule")), engine)
+    chosen = _created(method, threshold, options, n_threads)
     [features] = _extracted(images, [chosen], engine, bool(options["size"]), decode, errors)
     return _Asked(features, chosen, engine)
+
+
+def _method_of(features: Features, threshold: float | None, orb_rule: str | None) -> Classic:
+    """Return the method that compares features which were made before."""
+    if features.method == Deep.name:
+        return Deep(about=features.params, threshold=DEFAULT_THRESHOLD if threshold is None else threshold)
+    method: Classic = create(features.method, threshold=threshold, orb_rule=orb_rule)
+    return method
+
+
+def _created(name: str, threshold: float | None, options: Mapping[str, Any], n_threads: int) -> Classic:
+    given = {option: value for option, value in options.items() if value is not None}
+    network = given.pop("embedding", None)
+    if name != Deep.name:
+        if network is not None:
+            raise UsageError(f"embedding is an option of method deep, not of {name}")
+        method: Classic = create(name, threshold=threshold, **given)
+        return method
+    if given:
+        raise UsageError(f"method deep has no {', '.join(given)}")
+    from .deep.embedding import PRETRAINED, deep_method
+
+    return deep_method(network or PRETRAINED[0], threshold=threshold, n_threads=n_threads)
 
 
 def _extracted(

@@ -93,8 +93,8 @@ def cosine_scores(
     scores = np.empty(len(i))
     for part in _slices(len(i), max(1, (_PAIRS_AT_ONCE << 6) // max(1, rows.shape[1]))):
         products = rows[i[part]].T.astype(float) * columns[j[part]].T
-        # Summed over the first axis, one row after another: the same order whatever the machine.
-        scores[part] = np.add.reduce(np.ascontiguousarray(products), axis=0)
+        # Each partial sum is asked for, so that there is but one order of summation, on any machine.
+        scores[part] = np.add.accumulate(products, axis=0)[-1]
     return np.minimum(scores, 1.0)
 
 

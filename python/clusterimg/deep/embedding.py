@@ -18,7 +18,7 @@ from .._optional import require
 from ..backends import select
 from ..errors import UsageError
 from ..extraction import extract_images
-from ..methods.deep import Deep
+from ..methods.deep import DEFAULT_THRESHOLD, Deep
 from .pictures import Pictures, PictureShape, in_blocks
 
 if TYPE_CHECKING:
@@ -191,8 +191,8 @@ def _digest(module: torch.nn.Module) -> str:
 def deep_method(embedding: Any, *, threshold: float | None = None, **options: Any) -> Deep:
     """Return the method that compares images by an embedding; `options` as for `embedder`."""
     made = embedder(embedding, **options)
-    given = {} if threshold is None else {"threshold": threshold}
-    return Deep(about=made.about, embed=made, reads=Pictures(made.shape), **given)
+    least = DEFAULT_THRESHOLD if threshold is None else threshold
+    return Deep(about=made.about, embed=made, reads=Pictures(made.shape), threshold=least)
 
 
 def embed(

@@ -104,8 +104,16 @@ def columns(
         "run": {key: value for key, value in finished.run.items() if key not in ("featureless", "near_flat")},
         "curve": None if finished.curve is None else {name: finished.curve.get(name) for name in _CURVE},
         "threshold": finished.threshold,
+        "grouped": _grouped(finished.run),
         **urls,
     }
+
+
+def _grouped(run: Mapping[str, Any]) -> str:
+    """Return which cluster models made the clusters; empty where a threshold did."""
+    selections = run.get("selections")
+    best = [each["best"] for each in selections if each.get("best")] if isinstance(selections, list) else []
+    return ", ".join(dict.fromkeys(map(str, best))) or "cluster models" * bool(selections)
 
 
 def numbers(values: Iterable[float]) -> list[float | None]:

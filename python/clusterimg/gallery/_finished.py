@@ -19,6 +19,7 @@ from .._types import Features, Skip
 from ..errors import ResultError
 from ..extraction import features_of
 from ..methods import Classic, create
+from ..methods.deep import NO_THRESHOLD, Deep
 
 __all__ = [
     "CURVE",
@@ -64,8 +65,9 @@ class Finished:
 
     @property
     def threshold(self) -> float:
-        """Similar means a score above it."""
-        return float(self.run["parameters"]["threshold"])
+        """Similar means a score above it; below all scores where cluster models made the clusters."""
+        threshold = self.run["parameters"]["threshold"]
+        return NO_THRESHOLD if threshold is None else float(threshold)
 
 
 def read_finished(out: Path) -> Finished:
@@ -83,7 +85,8 @@ def read_finished(out: Path) -> Finished:
             f"{_shown(out / tables.CLUSTERS)} must list {run['counts'].get('images')} images, "
             f"as {tables.RUN} says, got {len(table)}"
         )
-    if not isinstance(run["parameters"].get("threshold"), int | float):
+    is_grouped = bool(run.get("selections"))
+    if not is_grouped and not isinstance(run["parameters"].get("threshold"), int | float):
         raise ResultError(f"{_shown(out / tables.RUN)}: parameters must have a threshold, a number")
     representatives, scores = _with_representatives(out, table)
     decision = Decision.load(out / tables.STATE_FOLDER, None)
@@ -173,8 +176,8 @@ def kept_features(finished: Finished) -> Kept | str:
     if isinstance(given["size"], list):
         given["size"] = tuple(given["size"])
     try:
-        method: Classic = create(str(given.pop("method")), **given)
-    except (TypeError, ValueError) as error:
+        method = _method(str(given.pop("method")), given, run.get("features", {}))
+    except (KeyError, TypeError, ValueError) as error:
         raise ResultError(f"{_shown(finished.out / tables.RUN)}: parameters: {error}") from error
     state = finished.out / tables.STATE_FOLDER
     if not any(state.glob("features_*.npz")):
@@ -189,6 +192,13 @@ def kept_features(finished: Finished) -> Kept | str:
         return store.put(wanted, {}, empty=features_of([], method))
 
     return Kept(method, take)
+
+
+def _method(name: str, options: Mapping[str, Any], features: Mapping[str, Any]) -> Classic:
+    if name == Deep.name:
+        return Deep(about=features["params"], threshold=NO_THRESHOLD)
+    method: Classic = create(name, **options)
+    return method
 
 
 # Files

@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ._classic import Classic
 
-__all__ = ["Deep"]
+__all__ = ["DEFAULT_THRESHOLD", "NO_THRESHOLD", "Deep"]
+
+DEFAULT_THRESHOLD = 0.9
+
+NO_THRESHOLD = -2.0
+"""Below all cosines: of clusters that no threshold made."""
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -31,7 +36,7 @@ class Deep(Classic):
     sees_colours: ClassVar[bool] = True
     kernel: ClassVar[str] = "cosine"
 
-    threshold: float = 0.9
+    threshold: float = DEFAULT_THRESHOLD
     about: Mapping[str, Any]
     embed: Embed | None = field(default=None, compare=False)
     reads: Any = field(default=None, compare=False)

@@ -187,8 +187,8 @@
     if (now.b >= 0) {
       const isKnown = typeof value === "number";
       result.append(make("b", { id: "pair-score", class: isKnown && !(value > data.threshold) ? "apart" : "" }, isKnown ? value.toFixed(4) : value === null ? "not comparable" : "not scored"));
-      const sign = isKnown ? (value > data.threshold ? "> " : "≤ ") : "threshold ";
-      const why = value === undefined ? (data.whyNoPairs || "all pairs are scored up to " + data.allPairs + " images a cluster") : sign + data.threshold;
+      const sign = data.grouped ? "grouped by " : isKnown ? (value > data.threshold ? "> " : "≤ ") : "threshold ";
+      const why = value === undefined ? (data.whyNoPairs || "all pairs are scored up to " + data.allPairs + " images a cluster") : sign + (data.grouped || data.threshold);
       result.append(make("span", { class: "small" }, why));
     }
     const modes = make("div", { class: "modes", role: "group", "aria-label": "How to compare" });

@@ -15,7 +15,7 @@
   $("title").textContent = shown(data.title);
   $("summary").textContent =
     counted(n, "image") + ", " + counted(nClustered, "of them", "of them") + " in " + counted(nClusters, "cluster") +
-    "; " + run.parameters.method + ", score > " + data.threshold + ((run.backend || {}).name ? "; " + run.backend.name : "");
+    "; " + run.parameters.method + (data.grouped ? ", " + data.grouped : ", score > " + data.threshold) + ((run.backend || {}).name ? "; " + run.backend.name : "");
 
   const VIEWS = { clusters: nClusters, outliers: n - nClustered, skipped: data.skipped.length, run: -1 };
   const tabs = {};
@@ -127,6 +127,7 @@
     if (query) return "Nothing found." + outside;
     if (state.view === "outliers") return n ? "No outliers: every image is in a cluster." : "No image could be used: see the skipped files.";
     if (nClusters) return "No cluster passes the filters.";
+    if (n && data.grouped) return "No cluster model found a cluster of two images.";
     return n ? "No two images have a score above " + data.threshold + ". A lower threshold finds more." : "No image could be used: see the skipped files.";
   }
 
