@@ -1,0 +1,274 @@
+"""The deep path: what each embedding and each cluster model finds, what the label-free choice is worth.
+
+    CLUSTERIMG_DATA=… python benchmarks/bench_deep.py [deep] [deep-choice] [deep-speed] [--write]
+
+prints tables in Markdown; with `--write` they replace those in benchmarks/README.md. Embeddings are kept in
+the folder that CLUSTERIMG_CACHE names, if it does, so that a second run is quick.
+
+deep:         ARI and NMI of embedding x model, of the best candidate and of the one chosen without labels.
+deep-choice:  how far the chosen one is from the best, by the rule that chooses.
+deep-speed:   images a CPU second: training by loss, embedding by network. One thread.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from threadpoolctl import threadpool_limits
+
+import clusterimg as ci
+import readme
+from clusterimg.backends import select
+from clusterimg.deep._fitting import fit_group, groups_of, reduced, resolved
+from clusterimg.deep.cluster_models import MODELS, parse_models
+from clusterimg.deep.embedding import reduced as components
+from clusterimg.deep.embedding import unit_vectors
+from clusterimg.deep.pictures import PictureShape, read_pictures
+from clusterimg.deep.selection import choose
+
+SETS = ("coil100_dev", "orl_faces_dev", "mnist_dev", "cifar10_dev", "caltech101_dev")
+SEEDS = (0, 1, 2)
+SHOWN = ("kmeans", "agglomerative", "dbscan", "gaussianmixture", "hdbscan")
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A set with known groups."""
+
+    name: str
+    paths: list[Path]
+    groups: NDArray[np.int64]
+
+    @classmethod
+    def read(cls, data: Path, name: str) -> Known:
+        with (data / name / "labels.csv").open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        _, groups = np.unique([row["group"] for row in rows], return_inverse=True)
+        return cls(name, [data / name / row["file"] for row in rows], groups)
+
+    def pictures(self, size: int) -> NDArray[np.uint8]:
+        with tempfile.TemporaryDirectory() as folder:
+            names = [path.name for path in self.paths]
+            read = read_pictures(
+                self.paths[0].parent, names, PictureShape(size), Path(folder, "pictures"), select()
+            )
+            return np.array(read.pictures)
+
+
+# --- embeddings: each gives vectors by set and seed ---
+
+
+def pixels(known: Known, seed: int) -> Vectors:
+    flat = known.pictures(64).reshape(len(known.paths), -1).astype(np.float32)
+    return components(flat, 64)
+
+
+def autoencoder(known: Known, seed: int) -> Vectors:
+    model = ci.deep.train(known.pictures(64), seed=seed, device="cpu", threads=1)
+    return ci.deep.embedder(model, n_threads=1)(known.pictures(64))
+
+
+def lite0(known: Known, seed: int) -> Vectors:
+    return ci.deep.embed(known.paths, embedding="efficientnet-lite0", n_threads=1)
+
+
+def whitened(known: Known, seed: int) -> Vectors:
+    return components(kept("lite0", known, 0), 64, whiten=True)
+
+
+EMBEDDINGS: dict[str, tuple[Callable[[Known, int], Vectors], str]] = {
+    "pixels": (pixels, "pixels, PCA 64"),
+    "autoencoder": (autoencoder, "autoencoder"),
+    "lite0": (lite0, "efficientnet-lite0"),
+    "whitened": (whitened, "efficientnet-lite0, PCA 64, whitened"),
+}
+SEEDED = ("autoencoder",)
+
+
+def kept(name: str, known: Known, seed: int) -> Vectors:
+    """Return an embedding, from the cache if it is there."""
+    seed = seed if name in SEEDED else 0
+    folder = os.environ.get("CLUSTERIMG_CACHE")
+    path = Path(folder or ".", f"{known.name}_{name}_{seed}.npy")
+    if folder and path.exists():
+        vectors: Vectors = np.load(path)
+        return vectors
+    vectors = unit_vectors(EMBEDDINGS[name][0](known, seed))
+    if folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, vectors)
+    return vectors
+
+
+# --- what candidates find ---
+
+
+@dataclass(frozen=True)
+class Tried:
+    """ARI and NMI of candidates by name, and the one that each rule chooses."""
+
+    ari: dict[str, float]
+    nmi: dict[str, float]
+    at_true_k: float
+    chosen: dict[str, str]
+
+
+def agreement(groups: NDArray[np.int64], labels: NDArray[np.int32]) -> tuple[float, float]:
+    """Return ARI and NMI, each outlier a cluster of its own."""
+    alone = np.where(labels >= 0, labels, len(labels) + np.arange(len(labels)))
+    return adjusted_rand_score(groups, alone), normalized_mutual_info_score(groups, alone)
+
+
+def tried(known: Known, points: Vectors, seed: int) -> Tried:
+    candidates = resolved(points, parse_models(None, len(points)), seed)
+    few = reduced(points, seed)
+    ari, nmi = {}, {}
+    for group in groups_of(candidates):
+        members = [candidates[k] for k in group]
+        seen = few if members[0].model == "gaussianmixture" else points
+        for fit in fit_group(seen, members, seed):
+            if fit.labels is not None:
+                ari[str(fit.candidate)], nmi[str(fit.candidate)] = agreement(known.groups, fit.labels)
+    [kmeans] = parse_models([f"kmeans:n_clusters={known.groups.max() + 1}"], len(points))
+    at_true_k = fit_group(points, [kmeans], seed)[0].labels
+    assert at_true_k is not None
+    rows = [row for row in choose(points, seed=seed, n_jobs=1).rows if row.is_valid]
+    by_scores: dict[str, Callable[[Any], float]] = {
+        "default": lambda row: -row.score,
+        "mean rank of the three": lambda row: row.mean_rank,
+        "silhouette": lambda row: -row.silhouette * (1 - row.outliers),
+        "Calinski-Harabasz": lambda row: row.rank_calinski_harabasz,
+        "Davies-Bouldin": lambda row: row.rank_davies_bouldin,
+    }
+    chosen = {rule: min(rows, key=score).name for rule, score in by_scores.items()}
+    return Tried(ari, nmi, agreement(known.groups, at_true_k)[0], chosen)
+
+
+def all_tried(data: Path) -> Iterator[tuple[Known, str, list[Tried]]]:
+    for name in SETS:
+        known = Known.read(data, name)
+        for embedding in EMBEDDINGS:
+            yield known, embedding, [tried(known, kept(embedding, known, seed), seed) for seed in SEEDS]
+
+
+# --- the tables ---
+
+
+def spread(values: Sequence[float]) -> str:
+    mean = statistics.fmean(values)
+    return (
+        f"{mean:.2f} ± {statistics.stdev(values):.2f}".replace("0.", ".")
+        if len(set(values)) > 1
+        else (f"{mean:.2f}".replace("0.", "."))
+    )
+
+
+def deep(data: Path) -> Iterator[str]:
+    yield (
+        f"Seeds {', '.join(map(str, SEEDS))}: mean ± standard deviation. By model: ARI of the best of its default grid, "
+        "found with the labels. Chosen: without them."
+    )
+    yield ""
+    heads = [
+        "set",
+        "embedding",
+        "KMeans at the true k",
+        *SHOWN,
+        "chosen, ARI",
+        "chosen, NMI",
+        "chosen (seed 0)",
+    ]
+    yield "| " + " | ".join(heads) + " |"
+    yield "|---" * len(heads) + "|"
+    for known, embedding, runs in all_tried(data):
+        best = [spread([max_of(run.ari, model) for run in runs]) for model in SHOWN]
+        cells = [
+            known.name,
+            EMBEDDINGS[embedding][1],
+            spread([run.at_true_k for run in runs]),
+            *best,
+            "**" + spread([run.ari[run.chosen["default"]] for run in runs]) + "**",
+            spread([run.nmi[run.chosen["default"]] for run in runs]),
+            f"`{runs[0].chosen['default']}`",
+        ]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def max_of(ari: dict[str, float], model: str) -> float:
+    return max(value for name, value in ari.items() if name.partition(":")[0] == model)
+
+
+def deep_choice(data: Path) -> Iterator[str]:
+    rules = ("default", "mean rank of the three", "silhouette", "Calinski-Harabasz", "Davies-Bouldin")
+    yield "ARI of the best candidate less that of the chosen one, mean of three seeds."
+    yield ""
+    yield "| set | embedding | best | " + " | ".join(rules) + " |"
+    yield "|---" * (len(rules) + 3) + "|"
+    lost: dict[str, list[float]] = {rule: [] for rule in rules}
+    for known, embedding, runs in all_tried(data):
+        best = [max(run.ari.values()) for run in runs]
+        cells = []
+        for rule in rules:
+            behind = [high - run.ari[run.chosen[rule]] for high, run in zip(best, runs, strict=True)]
+            lost[rule].append(statistics.fmean(behind))
+            cells.append(f"{lost[rule][-1]:.2f}")
+        row = [known.name, EMBEDDINGS[embedding][1], f"{statistics.fmean(best):.2f}", *cells]
+        yield "| " + " | ".join(row) + " |"
+    yield "| mean | | | " + " | ".join(f"**{statistics.fmean(lost[rule]):.3f}**" for rule in rules) + " |"
+    within = [sum(value <= 0.05 for value in lost[rule]) for rule in rules]
+    n = len(SETS) * len(EMBEDDINGS)
+    yield f"| within .05, of {n} | | | " + " | ".join(map(str, within)) + " |"
+
+
+def deep_speed(data: Path) -> Iterator[str]:
+    known = Known.read(data, "coil100_dev")
+    pictures = known.pictures(64)
+    yield f"{len(pictures)} pictures of 64x64 in colour, width 16, one thread, CPU time, the whole loop of training."
+    yield ""
+    yield "| what | images/s |"
+    yield "|---|---|"
+    for name, options in (
+        ("train, mse", {}),
+        ("train, l1", {"loss": "l1"}),
+        ("train, mse and a contrastive term", {"contrastive": 0.1}),
+        (
+            "train, perceptual, efficientnet-lite0",
+            {"loss": "perceptual", "perceptual_network": "efficientnet-lite0"},
+        ),
+    ):
+        epochs = 2 if "loss" in options and options["loss"] == "perceptual" else 10
+        start = time.process_time()
+        ci.deep.train(pictures, epochs=epochs, device="cpu", threads=1, **options)
+        yield f"| {name} | {epochs * len(pictures) / (time.process_time() - start):.0f} |"
+    for name, embedding in (
+        ("embed, autoencoder", ci.deep.train(pictures, epochs=1, device="cpu", threads=1)),
+        ("embed, efficientnet-lite0, 224x224", "efficientnet-lite0"),
+    ):
+        made = ci.deep.embedder(embedding, n_threads=1)
+        seen = pictures if made.shape.size == 64 else known.pictures(made.shape.size)
+        start = time.process_time()
+        made(seen)
+        yield f"| {name} | {len(seen) / (time.process_time() - start):.0f} |"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        readme.run_parts(__doc__, {"deep": deep, "deep-choice": deep_choice, "deep-speed": deep_speed})
+
+
+if __name__ == "__main__":
+    main()
