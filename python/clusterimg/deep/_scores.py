@@ -1,0 +1,175 @@
+"""Scores of labelings of the same points, -1 for a point of no cluster.
+
+Silhouette, Calinski-Harabasz and Davies-Bouldin are scikit-learn's, over the points that are in clusters. By
+them alone a labeling that throws most points away would win, so before labelings are compared each is made
+worse by the share of the points that are in clusters (`Scores.counted`). For the modularity an outlier is a
+cluster of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["MOST_SCORED", "Sample", "Scores", "sample_of"]
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int32]
+
+MOST_SCORED = 4_000
+"""Above so many points the scores are those of a sample of so many."""
+
+NEIGHBOURS = 5
+"""In the graph whose modularity is taken, points are joined that are both among each other's nearest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Of one labeling: the first three over its clusters, the modularity over all points.
+
+    share : of the points that are in clusters
+    """
+
+    silhouette: float
+    calinski_harabasz: float
+    davies_bouldin: float
+    modularity: float
+    share: float
+
+    def counted(self) -> tuple[float, float, float]:
+        """Return the first three made worse by the share of outliers; more is better in each."""
+        silhouette = self.silhouette * self.share if self.silhouette > 0 else self.silhouette
+        return silhouette, self.calinski_harabasz * self.share, -self.davies_bouldin / self.share
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The points that labelings are scored on.
+
+    drawn : (m,) indices, ascending
+    points : (m, d) float64
+    distances : (m, m) float32
+    edges : (2, e), the pairs of points that are both among each other's nearest
+    """
+
+    drawn: NDArray[np.intp]
+    points: Floats
+    distances: NDArray[np.float32]
+    edges: NDArray[np.intp]
+
+    def scores(self, labels: Labels) -> Scores | None:
+        """Return the scores of labels (m,), None where they aren't defined: see `is_defined`."""
+        if not is_defined(labels):
+            return None
+        kept = np.flatnonzero(labels >= 0)
+        groups = np.unique(labels[kept], return_inverse=True)[1]
+        silhouette = _silhouette(self.distances, kept, groups)
+        points = self.points[kept]
+        ch, db = _calinski_harabasz(points, groups), _davies_bouldin(points, groups)
+        if not np.isfinite([silhouette, ch, db]).all():
+            return None
+        share = len(kept) / len(labels)
+        return Scores(silhouette, ch, db, self.modularity(labels), share)
+
+    def modularity(self, labels: Labels) -> float:
+        """Return the modularity of the labels in the graph of near points (Newman and Girvan 2004)."""
+        if not self.edges.size:
+            return 0.0
+        alone = labels < 0
+        groups = np.where(alone, len(labels) + np.arange(len(labels)), labels)
+        i, j = np.unique(groups, return_inverse=True)[1][self.edges]
+        ends = np.bincount(i, minlength=len(labels)) + np.bincount(j, minlength=len(labels))
+        return float((i == j).mean() - ((ends / (2 * len(i))) ** 2).sum())
+
+
+def sample_of(points: NDArray[np.floating[Any]], seed: int, memory: int) -> Sample:
+    """Return the points that labelings are scored on: all, or half of the most, by the seed, and their nearest.
+
+    The nearest of each drawn point is taken too, so that small clusters have two points in the sample.
+    """
+    from sklearn.metrics import pairwise_distances
+    from sklearn.neighbors import NearestNeighbors
+
+    most = min(MOST_SCORED, max(100, int((memory / 16) ** 0.5)))
+    drawn = np.arange(len(points))
+    if len(points) > most:
+        drawn = np.random.default_rng(seed).permutation(len(points))[: most // 2]
+        near = NearestNeighbors(n_neighbors=2, n_jobs=1).fit(points).kneighbors(points[drawn])[1]
+        drawn = np.unique(np.concatenate([drawn, near.ravel()]))[:most]
+    some = np.asarray(points[drawn], np.float64)
+    distances = pairwise_distances(some, n_jobs=1).astype(np.float32)
+    return Sample(drawn, some, distances, _mutual_neighbours(distances))
+
+
+def _mutual_neighbours(distances: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return the pairs (2, e) that are among each other's nearest; of very few points half are near."""
+    n = len(distances)
+    n_near = min(NEIGHBOURS, (n - 1) // 2)
+    if n_near < 1:
+        return np.empty((2, 0), np.intp)
+    np.fill_diagonal(distances, np.inf)
+    near = np.argpartition(distances, n_near - 1, axis=1)[:, :n_near]
+    np.fill_diagonal(distances, 0)
+    i, j = np.repeat(np.arange(n), n_near), near.ravel()
+    keys, counts = np.unique(np.minimum(i, j) * n + np.maximum(i, j), return_counts=True)
+    mutual = keys[counts == 2]
+    return np.stack([mutual // n, mutual % n])
+
+
+def is_defined(labels: Labels) -> bool:
+    """Return whether there are two clusters or more, and more points in them than clusters."""
+    found = np.unique(labels[labels >= 0])
+    return 2 <= len(found) < int((labels >= 0).sum())
+
+
+def _membership(groups: NDArray[np.integer[Any]], columns: NDArray[np.intp], n_columns: int) -> Any:
+    """Return a sparse (clusters, points) matrix of ones."""
+    from scipy.sparse import csr_array
+
+    shape = (int(groups.max()) + 1, n_columns)
+    return csr_array((np.ones(len(groups)), (groups, columns)), shape=shape)
+
+
+def _silhouette(distances: NDArray[np.float32], kept: NDArray[np.intp], groups: NDArray[np.intp]) -> float:
+    """Return the mean silhouette (Rousseeuw 1987) of the kept points, 0 for one alone in its cluster."""
+    counts = np.bincount(groups)
+    sums = (_membership(groups, kept, len(distances)) @ distances)[:, kept]
+    rows = np.arange(len(kept))
+    inside = sums[groups, rows] / np.maximum(counts[groups] - 1, 1)
+    sums /= counts[:, None]
+    sums[groups, rows] = np.inf
+    outside = sums.min(axis=0)
+    widest = np.maximum(inside, outside)
+    values = np.divide(outside - inside, widest, out=np.zeros_like(widest), where=widest > 0)
+    return float(np.where(counts[groups] > 1, values, 0).mean())
+
+
+def _centres(points: Floats, groups: NDArray[np.intp]) -> tuple[Floats, NDArray[np.intp]]:
+    counts = np.bincount(groups)
+    sums = _membership(groups, np.arange(len(groups)), len(groups)) @ points
+    return np.asarray(sums / counts[:, None]), counts
+
+
+def _calinski_harabasz(points: Floats, groups: NDArray[np.intp]) -> float:
+    """Return the ratio of the spread between and within clusters; infinite if there is none within."""
+    centres, counts = _centres(points, groups)
+    between = float((counts[:, None] * (centres - points.mean(axis=0)) ** 2).sum())
+    within = float(((points - centres[groups]) ** 2).sum())
+    n, k = len(points), len(counts)
+    return between * (n - k) / (within * (k - 1)) if within > 0 else 1.0
+
+
+def _davies_bouldin(points: Floats, groups: NDArray[np.intp]) -> float:
+    """Return the mean over clusters of the worst ratio of two spreads to the distance of their centres."""
+    from sklearn.metrics import pairwise_distances
+
+    centres, counts = _centres(points, groups)
+    spreads = np.bincount(groups, np.linalg.norm(points - centres[groups], axis=1)) / counts
+    apart = pairwise_distances(centres, n_jobs=1)
+    if np.allclose(spreads, 0) or np.allclose(apart, 0):
+        return 0.0
+    apart[apart == 0] = np.inf
+    return float(((spreads[:, None] + spreads) / apart).max(axis=1).mean())
