@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._fitting import Fit, Labels
+from ._candidate_fits import Fit, Labels
 from ._scores import Scores
 from .cluster_models import Candidate
 

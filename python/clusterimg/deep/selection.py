@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from .._memory import parse_memory
 from .._optional import require
 from ..errors import UsageError
-from ._fitting import Fit, bytes_of, fit_group, groups_of, left_out, reduced, resolved
+from ._candidate_fits import Fit, bytes_of, fit_group, groups_of, left_out, reduced, resolved
 from ._parallel import run_jobs
 from ._ranking import Row, ranked, table
 from ._scores import Sample, Scores, sample_of
