@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from clusterimg.deep._fitting import fit_group, groups_of, reduced, resolved
+from clusterimg.deep._candidate_fits import fit_group, groups_of, reduced, resolved
 from clusterimg.deep.cluster_models import parse_models
 from clusterimg.deep.selection import choose
 from numpy.typing import NDArray
@@ -178,8 +178,8 @@ def spread(values: Sequence[float]) -> str:
 
 def deep(data: Path) -> Iterator[str]:
     yield (
-        f"Seeds {', '.join(map(str, SEEDS))}: mean ± standard deviation. By model: ARI of the best of its default grid, "
-        "found with the labels. Chosen: without them."
+        f"Seeds {', '.join(map(str, SEEDS))}: mean ± standard deviation. By model: ARI of the best of its "
+        "default grid, found with the labels. Chosen: without them."
     )
     yield ""
     heads = [
@@ -236,7 +236,7 @@ def deep_choice(data: Path) -> Iterator[str]:
 def deep_speed(data: Path) -> Iterator[str]:
     known = Known.read(data, "coil100_dev")
     pictures = known.pictures(64)
-    yield f"{len(pictures)} pictures of 64x64 in colour, width 16, one thread, CPU time, the whole loop of training."
+    yield f"{len(pictures)} pictures of 64x64 in colour, width 16, one thread, CPU time, the whole training."
     yield ""
     yield "| what | images/s |"
     yield "|---|---|"

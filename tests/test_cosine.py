@@ -1,4 +1,4 @@
-"""Cosines of embeddings: the pairs that a product of float32 matrices proposes and a sum in float64 decides."""
+"""Cosines of embeddings: pairs that a product of float32 matrices proposes and a sum in float64 decides."""
 
 from __future__ import annotations
 
