@@ -102,7 +102,15 @@ _CANDIDATES = 12  # of the table of cluster models, unless it is to be verbose
 
 def _selection(selection: Mapping[str, Any], *, verbose: bool) -> list[str]:
     """Return the table of the cluster models that were tried, the best first."""
-    return [str(selection)]
+    from .deep._ranking import Row, table
+
+    rows = [Row(**row) for row in selection["candidates"]]
+    limit = None if verbose else _CANDIDATES
+    found = f"{selection['best'] or selection['note']}, by {selection['rule']} of {counted(len(rows), 'candidate')}"
+    lines = [f"{selection['of']}: {found}", *(f"  {line}" for line in table(rows, limit))]
+    if limit is not None and len(rows) > limit:
+        lines.append(f"  {counted(len(rows) - limit, 'more candidate')} in run.json")
+    return lines
 
 
 def _chosen(choice: Mapping[str, Any] | None) -> list[str]:

@@ -11,6 +11,7 @@ from . import __version__
 from ._choosing import WAYS
 from .backends import BACKENDS
 from .clustering import LINKAGES
+from .deep.options import DEVICES, RULES
 from .images import DECODES
 from .merging import MERGES
 from .methods import ALIASES, METHODS
@@ -47,10 +48,11 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_run(run: argparse.ArgumentParser) -> None:
     run.set_defaults(command="run")
-    add = _add_method(run)
+    add = _add_method(run, "deep")
     add("--threshold", type=_threshold, metavar="T", help=SIMILAR)
     add("--threshold-pairs", metavar="FILE", help="CSV table file_a,file_b,same: finds the threshold by them")
     _add_linkage(add, "components", "components")
+    _add_deep(run)
     _add_sample(run)
     _add_places(run, "FOLDER_clustered beside FOLDER")
     add = run.add_argument_group("how").add_argument
@@ -61,10 +63,10 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     _add_terminal(run)
 
 
-def _add_method(command: argparse.ArgumentParser) -> Callable[..., Any]:
+def _add_method(command: argparse.ArgumentParser, *others: str) -> Callable[..., Any]:
     command.add_argument("folder", metavar="FOLDER", help="the images; every file in it is tried")
     add = command.add_argument_group("what is similar").add_argument
-    names = [*METHODS, *ALIASES]
+    names = [*METHODS, *ALIASES, *others]
     add("--method", choices=names, default="imagehash", metavar="M", help=f"{', '.join(names)} (imagehash)")
     add("--size", type=_size, metavar="WxH", help="common size of the images: ssim, minhash, orb, tm")
     add("--scale", type=float, metavar="F", help="instead of a size: F times their own: ssim, orb, tm")
@@ -73,6 +75,21 @@ def _add_method(command: argparse.ArgumentParser) -> Callable[..., Any]:
     add("--decode", choices=DECODES, default="exact", help="fast: large JPEGs at 1/2, 1/4 or 1/8 (exact)")
     add("--recursive", action="store_true", help="take the images of subfolders too")
     return add
+
+
+def _add_deep(run: argparse.ArgumentParser) -> None:
+    add = run.add_argument_group("what a network sees, and how that is grouped: deep").add_argument
+    text = "autoencoder (trained on the images), efficientnet-lite0, or the file of a model (autoencoder)"
+    add("--embedding", default="autoencoder", metavar="E", help=text)
+    add("--model", metavar="FILE", help="an autoencoder that train made, in place of training one")
+    text = "options of train for the autoencoder, such as loss=perceptual epochs=100"
+    add("--training", nargs="+", type=_setting, action=_Settings, metavar="NAME=VALUE", help=text)
+    text = "cluster models and lists of their parameters, such as kmeans:n_clusters=5,10 dbscan:eps=0.3,0.5"
+    add("--models", nargs="+", metavar="MODEL", help=f"{text} (a grid that follows the number of images)")
+    add("--selection", choices=RULES, help=f"how the best model is found ({RULES[0]})")
+    add("--pca", type=int, metavar="N", help="group so many principal components of the embeddings (all)")
+    add("--whiten", action="store_true", help="divide them by their standard deviations")
+    add("--device", choices=DEVICES, default="auto", help="auto: cuda, else mps, else cpu (auto)")
 
 
 def _add_sample(command: argparse.ArgumentParser) -> Callable[..., Any]:
@@ -209,6 +226,26 @@ def _threshold(text: str) -> float | str:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"wanted a number, {' or '.join(WAYS)}, got {text}") from None
+
+
+class _Settings(argparse.Action):
+    """Makes a dictionary of NAME=VALUE, with the types that the options of train have."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Have the parser of train read them."""
+        train = argparse.ArgumentParser(prog=f"{parser.prog} --training", add_help=False, usage="NAME=VALUE …")
+        add_train(train)
+        given = [word for name, value in values for word in (f"--{name}", value)]
+        read = vars(train.parse_args(["", "--out", "", *given]))
+        names = [name.replace("-", "_") for name, _ in values]
+        setattr(namespace, self.dest, {name: read[name] for name in names})
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (equals and name and value):
+        raise argparse.ArgumentTypeError(f"wanted NAME=VALUE such as epochs=100, got {text}")
+    return name.replace("_", "-"), value
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -108,7 +108,7 @@ def embedder(
         if not Path(embedding).exists() and Path(embedding).name == str(embedding):
             wanted = f"{', '.join(PRETRAINED)}, or the file of a trained model"
             raise UsageError(f"embedding must be {wanted}, got {embedding!r}")
-        return _of_trained(load(embedding), device, n_threads)
+        return _of_trained(load(Path(embedding)), device, n_threads)
     if hasattr(embedding, "autoencoder"):
         return _of_trained(embedding, device, n_threads)
     if hasattr(embedding, "state_dict"):
@@ -182,10 +182,9 @@ def _checked(found: NDArray[Any], n: int) -> NDArray[Any]:
 
 def _digest(module: torch.nn.Module) -> str:
     """Return a text that is the same for the same weights."""
-    from .checkpoint import digest_of_weights
+    from .checkpoint import weights_digest
 
-    digest: str = digest_of_weights(module.state_dict())
-    return digest
+    return weights_digest(module.state_dict())
 
 
 def deep_method(embedding: Any, *, threshold: float | None = None, **options: Any) -> Deep:

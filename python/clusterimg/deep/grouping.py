@@ -99,8 +99,8 @@ class _Told:
 
     def as_json(self) -> dict[str, Any]:
         """Return the table of all candidates, and which was taken."""
-        found: dict[str, Any] = self._selection.as_json()
-        return found
+        best = self._selection.best
+        return {"best": None if best is None else best.name, **self._selection.as_json()}
 
     def plots(self, stage: str) -> list[str]:
         """Return the names of the pictures that `draw` makes."""
