@@ -92,7 +92,7 @@ def make_loss(
     network, weights, layers : of the perceptual loss, as in `feature_network`; the others refuse the last two
     channels, size : of the pictures it will compare
 
-    Raises `UsageError`, and for the perceptual loss `ModelError` and `MissingExtra` as `feature_network` does.
+    Raises `UsageError`, and for the perceptual loss `ModelError` and `MissingExtra` as in `feature_network`.
     """
     if name not in LOSSES:
         raise UsageError(f"loss must be one of {', '.join(LOSSES)}, got {name!r}")
