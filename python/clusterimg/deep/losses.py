@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,10 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import UsageError
+from .feature_networks import FeatureNetwork, feature_network
+from .pictures import PictureShape
 
-__all__ = ["LOSSES", "Loss", "make_loss"]
+__all__ = ["LOSSES", "Loss", "Perceptual", "make_loss"]
 
 LOSSES = ("mse", "l1", "perceptual")
+PIXEL_WEIGHT = 1.0
 
 
 class Loss(nn.Module):
@@ -47,19 +51,61 @@ class Absolute(Loss):
         return functional.l1_loss(reconstruction, pictures)
 
 
+class Perceptual(Loss):
+    """Distance of what a frozen network sees in reconstruction and picture (Johnson et al. 2016).
+
+    For each picture and layer it is the sum of squared differences of features, divided by the sum of
+    squares of the picture's own features, so that layers and networks of any scale count alike; mean over
+    layers and pictures. To that come `pixel_weight` times the mean squared difference of pixels, as
+    features alone say little of colours and brightness.
+    """
+
+    def __init__(self, network: FeatureNetwork, pixel_weight: float = PIXEL_WEIGHT) -> None:
+        super().__init__({"loss": "perceptual", **network.facts, "pixel_weight": pixel_weight})
+        self.network = network
+        self.pixel_weight = pixel_weight
+
+    def forward(self, reconstruction: Tensor, pictures: Tensor) -> Tensor:
+        """Return the loss, a scalar."""
+        with torch.no_grad():
+            wanted = self.network(pictures)
+        terms = [_relative(had, want) for had, want in zip(self.network(reconstruction), wanted, strict=True)]
+        pixels = functional.mse_loss(reconstruction, pictures)
+        return torch.stack(terms).mean() + self.pixel_weight * pixels
+
+
 def make_loss(
     name: str,
     *,
     network: str = "vgg19",
-    weights: Any = None,
-    layers: Any = None,
+    weights: str | Path | None = None,
+    layers: Sequence[str] | None = None,
     channels: int = 3,
     size: int = 64,
     device: torch.device | str = "cpu",
 ) -> Loss:
-    """Return the loss called `name`, on `device`. Raises `UsageError` for another name."""
-    if name == "mse":
-        return Squared({"loss": name}).to(device)
-    if name == "l1":
-        return Absolute({"loss": name}).to(device)
-    raise UsageError(f"loss must be one of {', '.join(LOSSES)}, got {name!r}")
+    """Return the loss called `name`, on `device`.
+
+    Parameters
+    ----------
+    name : `mse`, `l1` or `perceptual`
+    network, weights, layers : of the perceptual loss, as in `feature_network`; the others refuse the last two
+    channels, size : of the pictures it will compare
+
+    Raises `UsageError`, and for the perceptual loss `ModelError` and `MissingExtra` as in `feature_network`.
+    """
+    if name not in LOSSES:
+        raise UsageError(f"loss must be one of {', '.join(LOSSES)}, got {name!r}")
+    PictureShape(size, channels)
+    if name == "perceptual":
+        return Perceptual(feature_network(network, weights, layers)).to(device)
+    if weights is not None or layers is not None:
+        raise UsageError(f"weights and layers are for the perceptual loss, got loss {name!r}")
+    return (Squared if name == "mse" else Absolute)({"loss": name}).to(device)
+
+
+def _relative(had: Tensor, wanted: Tensor) -> Tensor:
+    """Return the squared difference over the square of what was wanted, a mean over pictures."""
+    difference = (had - wanted).float().square().flatten(1).sum(1)
+    whole = wanted.float().square().flatten(1).sum(1)
+    return (difference / whole.clamp_min(torch.finfo(torch.float32).tiny)).mean()
