@@ -22,7 +22,7 @@ Labels = NDArray[np.int32]
 MOST_SCORED = 4_000
 """Above so many points the scores are those of a sample of so many."""
 
-NEIGHBOURS = 5
+NEIGHBOURS = 7
 """In the graph whose modularity is taken, points are joined that are both among each other's nearest."""
 
 
@@ -53,12 +53,14 @@ class Sample:
     points : (m, d) float64
     distances : (m, m) float32
     edges : (2, e), the pairs of points that are both among each other's nearest
+    weights : (e,), how near in (0, 1], by the measure of their own nearest points
     """
 
     drawn: NDArray[np.intp]
     points: Floats
     distances: NDArray[np.float32]
     edges: NDArray[np.intp]
+    weights: Floats
 
     def scores(self, labels: Labels) -> Scores | None:
         """Return the scores of labels (m,), None where they aren't defined: see `is_defined`."""
@@ -81,14 +83,15 @@ class Sample:
         alone = labels < 0
         groups = np.where(alone, len(labels) + np.arange(len(labels)), labels)
         i, j = np.unique(groups, return_inverse=True)[1][self.edges]
-        ends = np.bincount(i, minlength=len(labels)) + np.bincount(j, minlength=len(labels))
-        return float((i == j).mean() - ((ends / (2 * len(i))) ** 2).sum())
+        total = float(self.weights.sum())
+        ends = np.bincount(i, self.weights, len(labels)) + np.bincount(j, self.weights, len(labels))
+        return float(self.weights[i == j].sum() / total - ((ends / (2 * total)) ** 2).sum())
 
 
 def sample_of(points: NDArray[np.floating[Any]], seed: int, memory: int) -> Sample:
-    """Return the points that labelings are scored on: all, or half of the most, by the seed, and their nearest.
+    """Return the points that labelings are scored on: all, or as many as may be, drawn by the seed.
 
-    The nearest of each drawn point is taken too, so that small clusters have two points in the sample.
+    Half are drawn, the others are the nearest of those, so that small clusters have two in the sample.
     """
     from sklearn.metrics import pairwise_distances
     from sklearn.neighbors import NearestNeighbors
@@ -101,22 +104,29 @@ def sample_of(points: NDArray[np.floating[Any]], seed: int, memory: int) -> Samp
         drawn = np.unique(np.concatenate([drawn, near.ravel()]))[:most]
     some = np.asarray(points[drawn], np.float64)
     distances = pairwise_distances(some, n_jobs=1).astype(np.float32)
-    return Sample(drawn, some, distances, _mutual_neighbours(distances))
+    return Sample(drawn, some, distances, *_mutual_neighbours(distances))
 
 
-def _mutual_neighbours(distances: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return the pairs (2, e) that are among each other's nearest; of very few points half are near."""
+def _mutual_neighbours(distances: NDArray[np.float32]) -> tuple[NDArray[np.intp], Floats]:
+    """Return the pairs (2, e) that are among each other's nearest, and their weights (e,).
+
+    A weight is the product of the two points' distances to their nearest over their squared distance: in a
+    cluster of fewer points than there are neighbours, the pairs that lead out of it weigh little. A point
+    with a copy of itself counts as if its nearest were a tenth of the median away. Of very few points only
+    half are near.
+    """
     n = len(distances)
     n_near = min(NEIGHBOURS, (n - 1) // 2)
-    if n_near < 1:
-        return np.empty((2, 0), np.intp)
     np.fill_diagonal(distances, np.inf)
     near = np.argpartition(distances, n_near - 1, axis=1)[:, :n_near]
+    nearest = distances.min(axis=1).astype(np.float64)
     np.fill_diagonal(distances, 0)
     i, j = np.repeat(np.arange(n), n_near), near.ravel()
     keys, counts = np.unique(np.minimum(i, j) * n + np.maximum(i, j), return_counts=True)
-    mutual = keys[counts == 2]
-    return np.stack([mutual // n, mutual % n])
+    i, j = np.divmod(keys[counts == 2], n)
+    nearest = np.maximum(nearest, max(0.1 * float(np.median(nearest)), 1e-12))
+    weights = nearest[i] * nearest[j] / np.maximum(distances[i, j].astype(np.float64) ** 2, 1e-24)
+    return np.stack([i, j]), np.minimum(weights, 1.0)
 
 
 def is_defined(labels: Labels) -> bool:

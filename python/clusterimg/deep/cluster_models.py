@@ -216,9 +216,9 @@ def _default_sizes(model: str, n: int) -> list[Value]:
     if model == "hdbscan":
         sizes = (2, 3, 5, 8, 12, 20) if n <= _MANY else (3, 8, 20)
         return [size for size in sizes if size <= max(2, n // 4)]
-    most = n // 2 if model == "agglomerative" else round(4 * math.sqrt(n))
-    most = max(2, min(most, n // 2, 1_000))
-    return list(spread(2, most, 16 if n <= _MANY else 8))
+    if model == "agglomerative":  # one tree is cut at all of them
+        return list(spread(2, max(2, n // 2), 32))
+    return list(spread(2, max(2, min(round(4 * math.sqrt(n)), n // 2, 1_000)), 16 if n <= _MANY else 8))
 
 
 def spread(low: int, high: int, count: int) -> list[int]:

@@ -18,7 +18,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._memory import parse_memory
 from .._optional import require
@@ -29,7 +28,7 @@ from ._ranking import Row, ranked, table
 from ._scores import Sample, Scores, sample_of
 from .cluster_models import Candidate, parse_models
 
-__all__ = ["RULES", "Row", "Selection", "choose"]
+__all__ = ["RULES", "Row", "Selection", "choose", "fit_all"]
 
 RULES = ("neighbours", "mean-rank")
 """What `--selection` takes."""
@@ -48,7 +47,7 @@ class Selection:
     n_scored : how many of the points the scores were taken on
     """
 
-    labels: NDArray[np.int32]
+    labels: Labels
     best: Row | None
     rows: tuple[Row, ...]
     rule: str
@@ -68,7 +67,7 @@ class Selection:
 
 
 def choose(
-    points: NDArray[np.floating[Any]],
+    points: Points,
     candidates: Sequence[Candidate] | None = None,
     *,
     seed: int = 0,
@@ -130,7 +129,7 @@ def choose(
 _LEAST_POINTS = 4
 
 
-def _checked(points: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+def _checked(points: Points) -> Points:
     array = np.asarray(points)
     if array.ndim != 2 or array.dtype.kind != "f" or not array.shape[1]:
         raise UsageError(f"points must be floating (n, d), got {array.dtype} {array.shape}")
@@ -140,15 +139,15 @@ def _checked(points: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     return np.ascontiguousarray(array)
 
 
-def _fits(
-    points: NDArray[np.floating[Any]],
+def fit_all(
+    points: Points,
     candidates: Sequence[Candidate],
     seed: int,
     memory: int,
     n_jobs: int,
     progress: Progress | None,
 ) -> list[Fit]:
-    """Return the fit of each candidate, in their order."""
+    """Return the fit of each candidate, in their order; an `eps` must be a distance (`resolved`)."""
     few_dims = reduced(points, seed) if any(c.model == "gaussianmixture" for c in candidates) else points
     groups = groups_of(candidates)
     jobs, sizes = [], []
@@ -166,7 +165,7 @@ def _fits(
 
 
 def _selected(
-    points: NDArray[np.floating[Any]],
+    points: Points,
     fits: Sequence[Fit],
     scores: Sequence[Scores | None],
     sample: Sample,
