@@ -7,6 +7,7 @@ ci.similarity_matrix(images, method="ssim")                   all scores, for fe
 ci.similar_pairs(images, method="imagehash", threshold=0.9)   pairs above a threshold, for many
 ci.cluster(images, method="tm", threshold=0.95)               a label for each image
 ci.kernels.hamming_edges(codes, threshold=0.9)                the kernels themselves, on arrays
+ci.deep.embed(images)                                         what a network sees, as vectors
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import kernels
+    from . import deep, kernels
     from ._types import EDGE_DTYPE, Features, Ragged
     from .clustering import components, link
     from .errors import (
@@ -55,6 +56,7 @@ __all__ = [
     "__version__",
     "cluster",
     "components",
+    "deep",
     "evaluate",
     "extract",
     "kernels",
@@ -87,8 +89,8 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for: `import clusterimg` itself stays as cheap as `import numpy`."""
-    if name == "kernels":
-        return importlib.import_module(".kernels", __name__)
+    if name in ("deep", "kernels"):
+        return importlib.import_module(f".{name}", __name__)
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)

@@ -106,7 +106,8 @@ def _selection(selection: Mapping[str, Any], *, verbose: bool) -> list[str]:
 
     rows = [Row(**row) for row in selection["candidates"]]
     limit = None if verbose else _CANDIDATES
-    found = f"{selection['best'] or selection['note']}, by {selection['rule']} of {counted(len(rows), 'candidate')}"
+    best = selection["best"] or selection["note"]
+    found = f"{best}, by {selection['rule']} of {counted(len(rows), 'candidate')}"
     lines = [f"{selection['of']}: {found}", *(f"  {line}" for line in table(rows, limit))]
     if limit is not None and len(rows) > limit:
         lines.append(f"  {counted(len(rows) - limit, 'more candidate')} in run.json")

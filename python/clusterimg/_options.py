@@ -9,9 +9,10 @@ from typing import Any
 
 from . import __version__
 from ._choosing import WAYS
+from ._train_options import add_train
 from .backends import BACKENDS
 from .clustering import LINKAGES
-from .deep.options import DEVICES, RULES
+from .deep.options import DEVICES, SELECTIONS
 from .images import DECODES
 from .merging import MERGES
 from .methods import ALIASES, METHODS
@@ -86,7 +87,7 @@ def _add_deep(run: argparse.ArgumentParser) -> None:
     add("--training", nargs="+", type=_setting, action=_Settings, metavar="NAME=VALUE", help=text)
     text = "cluster models and lists of their parameters, such as kmeans:n_clusters=5,10 dbscan:eps=0.3,0.5"
     add("--models", nargs="+", metavar="MODEL", help=f"{text} (a grid that follows the number of images)")
-    add("--selection", choices=RULES, help=f"how the best model is found ({RULES[0]})")
+    add("--selection", choices=SELECTIONS, help=f"how the best model is found ({SELECTIONS[0]})")
     add("--pca", type=int, metavar="N", help="group so many principal components of the embeddings (all)")
     add("--whiten", action="store_true", help="divide them by their standard deviations")
     add("--device", choices=DEVICES, default="auto", help="auto: cuda, else mps, else cpu (auto)")
@@ -233,7 +234,8 @@ class _Settings(argparse.Action):
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         """Have the parser of train read them."""
-        train = argparse.ArgumentParser(prog=f"{parser.prog} --training", add_help=False, usage="NAME=VALUE …")
+        name = f"{parser.prog} --training"
+        train = argparse.ArgumentParser(prog=name, add_help=False, usage="NAME=VALUE …")
         add_train(train)
         given = [word for name, value in values for word in (f"--{name}", value)]
         read = vars(train.parse_args(["", "--out", "", *given]))

@@ -7,12 +7,20 @@ from typing import Any
 
 from ..errors import UsageError
 
-__all__ = ["DEFAULTS", "DEVICES", "MOST_IMAGES", "RULES", "check_classic", "check_deep", "groups_by_models"]
+__all__ = [
+    "DEFAULTS",
+    "DEVICES",
+    "MOST_IMAGES",
+    "SELECTIONS",
+    "check_classic",
+    "check_deep",
+    "groups_by_models",
+]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """Where a network may work."""
 
-RULES = ("neighbours", "mean-rank")
+SELECTIONS = ("neighbours", "mean-rank")
 """How the best of several cluster models is found; `selection.py` says what they are."""
 
 MOST_IMAGES = 10_000
