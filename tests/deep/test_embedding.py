@@ -1,4 +1,4 @@
-"""Images to vectors: the same whatever comes with them, of length 1, from networks and callables of any kind."""
+"""Images to vectors of length 1: by networks and callables of any kind, the same whatever comes with them."""
 
 from __future__ import annotations
 

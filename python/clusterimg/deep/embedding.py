@@ -161,7 +161,7 @@ def _of_module(
 
 
 def _batch(pictures: NDArray[np.uint8], n: int) -> torch.Tensor:
-    """Return pictures filled up to n: by rounding, what a network makes of one hangs on how many there are."""
+    """Return pictures filled up to n: by rounding, what is made of one hangs on how many there are."""
     import torch
 
     full = np.zeros((n, *pictures.shape[1:]), np.uint8)
