@@ -72,6 +72,8 @@ class _Crew:
                 answer = (job, self._jobs[job](), None)
             except BaseException as error:  # for the thread that waits to raise
                 answer = (job, None, error)
+            if answer[2] is not None:
+                self.stop()
             with self._change:
                 self._running.discard(job)
                 self._change.notify_all()

@@ -170,9 +170,10 @@ def _as_value(text: str) -> Value:
         except ValueError:
             continue
     try:
-        return Quantile(float(text[:-1])) if text.endswith("%") else text
+        percent = float(text[:-1])
     except ValueError:
         return text
+    return Quantile(percent) if text.endswith("%") else text
 
 
 def _as_text(value: Value) -> str:

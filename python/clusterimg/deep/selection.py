@@ -22,7 +22,7 @@ import numpy as np
 from .._memory import parse_memory
 from .._optional import require
 from ..errors import UsageError
-from ._candidate_fits import Fit, bytes_of, fit_group, groups_of, left_out, reduced, resolved
+from ._candidate_fits import Fit, Labels, Points, bytes_of, fit_group, groups_of, left_out, reduced, resolved
 from ._parallel import run_jobs
 from ._ranking import Row, ranked, table
 from ._scores import Sample, Scores, sample_of
@@ -119,7 +119,7 @@ def choose(
     with warnings.catch_warnings():  # of models that did not converge, which the rows say
         warnings.simplefilter("ignore")
         sample = sample_of(array, seed, bound)
-        fits = _fits(
+        fits = fit_all(
             array, resolved(array, tried, seed), seed, bound, n_jobs or os.cpu_count() or 1, progress
         )
         scores = [None if fit.labels is None else sample.scores(fit.labels[sample.drawn]) for fit in fits]
