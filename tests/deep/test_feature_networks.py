@@ -216,7 +216,7 @@ def test_weights_of_another_shape_or_damaged(tmp_path: Path) -> None:
     broken[3, 5] = torch.nan
     with pytest.raises(ModelError, match="damaged"):
         feature_network(LITE, write(path, {**state, weight: broken}))
-    with pytest.raises(ModelError, match="_fc[.]bias is missing"):
+    with pytest.raises(ModelError, match=r"_fc\.bias is missing"):
         feature_network(LITE, write(path, {k: v for k, v in state.items() if k != "_fc.bias"}))
     with pytest.raises(ModelError, match="more is not one of its weights"):
         feature_network(LITE, write(path, {**state, "more": torch.zeros(1)}))
