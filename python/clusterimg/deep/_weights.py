@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,8 +21,10 @@ def read_weights(path: Path, network: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise ModelError(f"the weights of {network} are not at {path}: there is no such file")
     try:
-        # a file of weights must hold nothing that runs when it is read
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own remarks on how old the format of a file is
+            # a file of weights must hold nothing that runs when it is read
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises almost anything
         reason = str(error).split("\n")[0] or type(error).__name__
         raise ModelError(f"{path} can't be read as weights of {network}: {reason[:200]}") from error

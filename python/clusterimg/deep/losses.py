@@ -18,6 +18,7 @@ __all__ = ["LOSSES", "Loss", "Perceptual", "make_loss"]
 
 LOSSES = ("mse", "l1", "perceptual")
 PIXEL_WEIGHT = 1.0
+LEAST_SQUARE = 1e-3
 
 
 class Loss(nn.Module):
@@ -54,9 +55,9 @@ class Absolute(Loss):
 class Perceptual(Loss):
     """Distance of what a frozen network sees in reconstruction and picture (Johnson et al. 2016).
 
-    For each picture and layer it is the sum of squared differences of features, divided by the sum of
-    squares of the picture's own features, so that layers and networks of any scale count alike; mean over
-    layers and pictures. To that come `pixel_weight` times the mean squared difference of pixels, as
+    For each picture and layer it is the mean squared difference of features, divided by the mean square of
+    the picture's own features (at least 0.001), so that layers and networks of any scale count alike; mean
+    over layers and pictures. To that come `pixel_weight` times the mean squared difference of pixels, as
     features alone say little of colours and brightness.
     """
 
@@ -105,7 +106,8 @@ def make_loss(
 
 
 def _relative(had: Tensor, wanted: Tensor) -> Tensor:
-    """Return the squared difference over the square of what was wanted, a mean over pictures."""
-    difference = (had - wanted).float().square().flatten(1).sum(1)
-    whole = wanted.float().square().flatten(1).sum(1)
-    return (difference / whole.clamp_min(torch.finfo(torch.float32).tiny)).mean()
+    """Return the mean squared difference over the mean square of what was wanted, a mean over pictures."""
+    difference = (had - wanted).float().square().flatten(1).mean(1)
+    whole = wanted.float().square().flatten(1).mean(1)
+    # a picture without features would else outweigh all others
+    return (difference / whole.clamp_min(LEAST_SQUARE)).mean()
