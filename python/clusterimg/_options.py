@@ -39,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     text = "what every threshold gives: as a page, a window or a table"
     _add_threshold(commands.add_parser("threshold", help=text))
     _add_merge(commands.add_parser("merge", help="join results of earlier runs; no image is read again"))
+    train = commands.add_parser("train", help="train an autoencoder on the images of a folder")
+    add_train(train)
+    _add_terminal(train)
     _add_undo(commands.add_parser("undo", help="put moved files back, and delete copies and links"))
     _add_report(commands.add_parser("report", help="make a page to look at a result, opened from the disk"))
     _add_evaluate(commands.add_parser("evaluate", help="compare the clusters of a result with known groups"))

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        can_resume = hasattr(arguments, "resume") and not arguments.dry_run
+        can_resume = hasattr(arguments, "resume") and not getattr(arguments, "dry_run", False)
         _say("interrupted" + ": the same command with --resume goes on" * can_resume)
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has gone: nobody is left to tell
@@ -209,6 +209,24 @@ def _report(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _train(arguments: argparse.Namespace) -> int:
+    from .deep._telling import as_json, told
+    from .deep.training import train
+
+    with _progress.shown(sys.stderr, quiet=arguments.quiet) as progress:
+        trained = train(**_options(arguments), progress=progress)
+    if arguments.json:
+        print(json.dumps(as_json(trained.facts, arguments.out, len(trained.skipped)), indent=2))
+    elif not arguments.quiet:
+        print(told(trained.facts, arguments.out, verbose=arguments.verbose))
+    shown = trained.skipped if arguments.verbose else trained.skipped[:_SHOWN]
+    for skip in shown:
+        _say(f"skipped: {printable(skip.file)} ({skip.reason})")
+    if len(trained.skipped) > len(shown):
+        _say(f"skipped: {len(trained.skipped) - len(shown):,} more (--verbose lists all)")
+    return DONE
+
+
 def _evaluate(arguments: argparse.Namespace) -> int:
     from .evaluation import evaluate
 
@@ -285,6 +303,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "threshold": _threshold,
     "merge": _merge,
+    "train": _train,
     "undo": _undo,
     "report": _report,
     "evaluate": _evaluate,

@@ -52,7 +52,7 @@ def fit_pictures(
         n_threads = torch.get_num_threads()
         objective = _objective(architecture, parameters, device)
         loop = _loop(pictures, architecture, parameters, objective, device, precision)
-        about = {} if state is None else _about(pictures, architecture, parameters)
+        about = {} if state is None else _about(pictures, architecture, parameters, objective)
         if state is not None and resume and state.exists():
             _go_on(loop, state, about)
         _run(loop, state, about, parameters, progress)
@@ -61,7 +61,7 @@ def fit_pictures(
     facts = {
         "architecture": asdict(architecture),
         "training": parameters.as_dict(),
-        "loss": dict(getattr(objective.loss, "facts", {})),
+        "loss": dict(objective.loss.facts),
         "outcome": outcome,
         "policy": dict(policy),
         "versions": {**_versions.versions(), "torch": str(torch.__version__)},
@@ -146,12 +146,15 @@ def _run(
 # --- the state of an unfinished training ---
 
 
-def _about(pictures: Pictures, architecture: Architecture, parameters: Parameters) -> dict[str, Any]:
+def _about(
+    pictures: Pictures, architecture: Architecture, parameters: Parameters, objective: Objective
+) -> dict[str, Any]:
     """Return what a state is about: it can be gone on from with the very same only."""
     return {
         "format": _FORMAT,
         "version": _VERSION,
         "parameters": {**asdict(architecture), **parameters.decisive()},
+        "loss": dict(objective.loss.facts),
         "n_pictures": len(pictures),
         "pictures": pictures_digest(pictures),
     }
@@ -185,6 +188,8 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old, new = before["parameters"], now["parameters"]
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     changes = [f"{name} was {old.get(name)}, is {new.get(name)}" for name in names]
+    if not names and before["loss"] != now["loss"]:
+        changes.append(f"the loss was {before['loss']}, is {now['loss']}")
     if before["n_pictures"] != now["n_pictures"]:
         changes.append(f"there were {before['n_pictures']:,} images, there are {now['n_pictures']:,}")
     elif not names and before["pictures"] != now["pictures"]:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 
 if TYPE_CHECKING:
     from .autoencoder import Autoencoder
+    from .losses import Loss
 
 __all__ = ["Objective", "generator_for"]
 
@@ -30,7 +30,7 @@ class Objective:
         views of them; 0 leaves it out
     """
 
-    def __init__(self, loss: nn.Module, contrastive: float) -> None:
+    def __init__(self, loss: Loss, contrastive: float) -> None:
         self.loss, self._contrastive = loss, contrastive
 
     def __call__(
@@ -43,7 +43,7 @@ class Objective:
 
         latents = network.encode(pictures)
         others = network.encode(augmented(pictures, random))
-        term = contrastive_loss(latents.float(), others.float())
+        term: torch.Tensor = contrastive_loss(latents.float(), others.float())
         return self._reconstruction(network.decode(latents), pictures) + self._contrastive * term
 
     def _reconstruction(self, reconstruction: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
