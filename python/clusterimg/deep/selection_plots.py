@@ -27,8 +27,8 @@ Floats = NDArray[np.floating[Any]]
 MOST_SHOWN = 10_000
 """Of more points so many are drawn, by the seed."""
 
-MOST_TSNE = 3_000
-"""Up to so many points t-SNE lays them out, above it their principal components."""
+LEAST_TSNE, MOST_TSNE = 10, 3_000
+"""From so many to so many points t-SNE lays them out (3,000 take 14 s), else their principal components do."""
 
 _NAMED = 12
 """So many of the largest clusters have a colour of their own and a line in the legend."""
@@ -137,16 +137,16 @@ def projection(points: Floats, seed: int = 0) -> Floats:
     from threadpoolctl import threadpool_limits
 
     n, d = points.shape
-    if n < 2 or d < 2:
+    if n < 2 or d < 2 or not np.ptp(points, axis=0).any():
         return np.column_stack([points[:, 0], np.zeros(n)])
     with threadpool_limits(limits=1):
         least = min(n, d)
         flat = np.asarray(PCA(min(50, least), svd_solver="auto", random_state=seed).fit_transform(points))
-        if not 10 <= n <= MOST_TSNE or not np.ptp(flat):
+        if not LEAST_TSNE <= n <= MOST_TSNE:
             return flat[:, :2]
         perplexity = min(30.0, (n - 1) / 3)
         model = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1)
-        return np.asarray(model.fit_transform(flat[:, :50]))
+        return np.asarray(model.fit_transform(flat))
 
 
 def save_projection(points: Floats, selection: Selection, path: Path) -> None:
@@ -173,7 +173,7 @@ def _draw_projection(figure: Figure, places: Floats, labels: NDArray[np.int32], 
     n_clusters = int(selection.labels.max(initial=-1)) + 1
     counts = np.bincount(selection.labels[selection.labels >= 0], minlength=n_clusters)
     colours = cluster_colours(counts)
-    size = float(np.clip(9_000 / max(len(places), 1), 4, 42))
+    size = float(np.clip(16_000 / max(len(places), 1), 6, 42))
     out = labels < 0
     x, y = places.T
     marks: Mapping[str, Any] = {"s": size, "linewidths": 0.3, "edgecolors": "white"}
@@ -189,7 +189,7 @@ def _draw_projection(figure: Figure, places: Floats, labels: NDArray[np.int32], 
     axes.scatter(x[rest], y[rest], color=colours[labels[rest]], **marks)
     _name_largest(axes, places, labels, largest[:_NAMED])
     if len(largest) > _NAMED:
-        axes.scatter([], [], color="none", label=f"and {len(largest) - _NAMED:,} smaller clusters")
+        axes.scatter([], [], color="none", label=f"and {len(largest) - _NAMED:,} more clusters")
     if n_out:
         axes.scatter([], [], c="#aab4be", marker="x", label=f"outliers · {n_out:,}")
     axes.set_xticks([])
@@ -198,7 +198,7 @@ def _draw_projection(figure: Figure, places: Floats, labels: NDArray[np.int32], 
         side.set_color("#d5dbe1")
     handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="upper left", bbox_to_anchor=(0.79, 0.885), frameon=False, fontsize=9)
-    way = "t-SNE" if 10 <= len(places) <= MOST_TSNE else "principal components"
+    way = "t-SNE" if LEAST_TSNE <= len(places) <= MOST_TSNE else "principal components"
     part = (
         f", {len(places):,} of {len(selection.labels):,} points" if len(places) < selection.n_points else ""
     )
@@ -214,9 +214,10 @@ def _name_largest(axes: Axes, places: Floats, labels: NDArray[np.int32], named: 
         if len(own):
             middle = np.median(own, axis=0)
             spot = own[np.argmin(((own - middle) ** 2).sum(axis=1))]
-            text = axes.text(
-                spot[0], spot[1], str(cluster), size=9, weight="bold", ha="center", va="center", zorder=9
+            text = axes.annotate(
+                str(cluster), spot, (0, 4), textcoords="offset points", size=9, weight="bold", ha="center"
             )
+            text.set_zorder(9)
             text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
 
 
