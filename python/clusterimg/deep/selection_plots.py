@@ -28,7 +28,7 @@ MOST_SHOWN = 10_000
 """Of more points so many are drawn, by the seed."""
 
 LEAST_TSNE, MOST_TSNE = 10, 3_000
-"""From so many to so many points t-SNE lays them out (3,000 take 14 s), else their principal components do."""
+"""From so many to so many points t-SNE lays them out (3,000 take 14 s), else it is principal components."""
 
 _NAMED = 12
 """So many of the largest clusters have a colour of their own and a line in the legend."""
