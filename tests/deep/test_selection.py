@@ -54,7 +54,7 @@ def test_blobs_are_found(k: int, size: int, rule: str) -> None:
     assert found.labels.dtype == np.int32
 
 
-@pytest.mark.parametrize("model", ["dbscan:eps=0.2,5.0", "hdbscan:min_cluster_size=30,290"])
+@pytest.mark.parametrize("model", ["dbscan:eps=0.2,5.0", "hdbscan:min_cluster_size=10,290,min_samples=5"])
 def test_moons_are_found_by_density(model: str) -> None:
     points, truth = make_moons(300, noise=0.04, random_state=0)
     found = little(points, models=[model])
@@ -155,8 +155,8 @@ def test_candidates_that_find_nothing_never_win() -> None:
         "kmeans:n_clusters=121": "121 clusters of 120 points",
         "agglomerative:n_clusters=120": outliers,
         "agglomerative:n_clusters=121": "121 clusters of 120 points",
-        "agglomerative:n_clusters=5,linkage=ward,metric=cosine": "cosine was provided as metric. Ward can only "
-        "work with euclidean distances (i.e. 'euclidean' and 'l2').",
+        "agglomerative:n_clusters=5,linkage=ward,metric=cosine": "cosine was provided as metric. "
+        "Ward can only work with euclidean distances (i.e. 'euclidean' and 'l2').",
     }
     assert all(row.score is None and row.mean_rank is None and not row.chosen for row in found.rows[1:])
 
