@@ -24,9 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from clusterimg.deep._candidate_fits import fit_group, groups_of, reduced, resolved
-from clusterimg.deep.cluster_models import parse_models
-from clusterimg.deep.selection import choose
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from threadpoolctl import threadpool_limits
@@ -34,9 +31,12 @@ from threadpoolctl import threadpool_limits
 import clusterimg as ci
 import readme
 from clusterimg.backends import select
+from clusterimg.deep._candidate_fits import fit_group, groups_of, reduced, resolved
+from clusterimg.deep.cluster_models import parse_models
 from clusterimg.deep.embedding import reduced as components
 from clusterimg.deep.embedding import unit_vectors
 from clusterimg.deep.pictures import PictureShape, read_pictures
+from clusterimg.deep.selection import choose
 
 SETS = ("coil100_dev", "orl_faces_dev", "mnist_dev", "cifar10_dev", "caltech101_dev")
 SEEDS = (0, 1, 2)

@@ -108,8 +108,8 @@ class _Told:
 
     def draw(self, folder: Path, stage: str) -> None:
         """Draw the metrics over the candidates, and the points with their clusters."""
-        from .selection_plots import draw_metrics, draw_projection
+        from .selection_plots import save_projection, save_scores
 
-        metrics, projection = (folder / name for name in self.plots(stage))
-        draw_metrics(self._selection, metrics)
-        draw_projection(self._points, self._selection.labels, projection, seed=self._selection.seed)
+        scores, projection = (folder / name for name in self.plots(stage))
+        save_scores(self._selection, scores)
+        save_projection(self._points, self._selection, projection)

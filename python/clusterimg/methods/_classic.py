@@ -92,6 +92,11 @@ class Classic(Method):
 
     kernel: ClassVar[str]
 
+    @property
+    def default_threshold(self) -> float:
+        """The threshold that holds where none is given."""
+        return type(self)().threshold
+
     def at_own_size(self) -> Classic:
         """Return this method for images taken as they are, without its default size."""
         return self

@@ -51,6 +51,11 @@ class Deep(Classic):
         return self.about
 
     @property
+    def default_threshold(self) -> float:
+        """The threshold that holds where none is given."""
+        return DEFAULT_THRESHOLD
+
+    @property
     def dimensions(self) -> int:
         """Numbers in a vector."""
         return int(self.about["dimensions"])

@@ -58,7 +58,7 @@ def curve_of(
     return ThresholdCurve(
         method=method.name,
         params={**method.params, **method.kernel_options},
-        default=type(method)().threshold,
+        default=method.default_threshold,
         files=tuple(files),
         n_sample=n,
         thresholds=thresholds,
