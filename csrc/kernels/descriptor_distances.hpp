@@ -59,10 +59,10 @@ __attribute__((noinline)) static void count_classes(const DescriptorGroup& group
       return *reinterpret_cast<const Bits*>(planes + list[k]);
     };
     Two first, second, fours;
-    count[0] = add_four(two_planes(plane(0), plane(1)), two_planes(plane(2), plane(3)), count[0],
-                        first);
-    count[0] = add_four(two_planes(plane(4), plane(5)), two_planes(plane(6), plane(7)), count[0],
-                        second);
+    count[0] =
+        add_four(two_planes(plane(0), plane(1)), two_planes(plane(2), plane(3)), count[0], first);
+    count[0] =
+        add_four(two_planes(plane(4), plane(5)), two_planes(plane(6), plane(7)), count[0], second);
     count[1] = add_four(first, second, count[1], fours);
     Bits carry = fours.x ^ (fours.differ & (fours.x ^ count[2]));
     count[2] ^= fours.differ;
@@ -125,16 +125,14 @@ __attribute__((noinline)) static void combine(const ClassCounts& counts,
   Bits far[8], more[8];
   subtract_counts(total[5], total[1], far);
   const Bytes differing2 = fill(differing[2]);
-  twice_as_bytes(far, [&](std::size_t v, Bytes a2) {
-    d[2][v] = subtract(add(d[0][v], differing2), a2);
-  });
+  twice_as_bytes(
+      far, [&](std::size_t v, Bytes a2) { d[2][v] = subtract(add(d[0][v], differing2), a2); });
   subtract_counts(total[2], total[0], far);
   subtract_counts(total[6], total[4], more);
   add_counts(far, more, far);
   const Bytes differing1 = fill(differing[1]);
-  twice_as_bytes(far, [&](std::size_t v, Bytes a1) {
-    d[1][v] = subtract(add(d[0][v], differing1), a1);
-  });
+  twice_as_bytes(
+      far, [&](std::size_t v, Bytes a1) { d[1][v] = subtract(add(d[0][v], differing1), a1); });
 }
 
 // The distances of the 4 rows of a group to the rows of a block: d[k][v].

@@ -186,8 +186,7 @@ static void match_columns(const std::uint64_t* a, std::size_t n_a, const std::ui
     const std::uint32_t j = of_a.best[i] & descriptor_index_mask;
     const std::uint32_t distance = of_a.best[i] >> descriptor_index_bits;
     const std::uint32_t group = columns[j / 32].group[j % 32];
-    const std::uint32_t apart =
-        (columns[j / 32].best[j % 32] ^ distance) | (group ^ (i / 4 & 255));
+    const std::uint32_t apart = (columns[j / 32].best[j % 32] ^ distance) | (group ^ (i / 4 & 255));
     bool first = apart == 0;
     if ((apart | (of_b.second[j] ^ distance)) == 0)
       first = first_at(a, b + j * 4, distance, group) == i;
