@@ -49,8 +49,10 @@ struct MatchRule {
 
 // Four rows of descriptors, laid out; kernels/descriptor_bits.hpp says how.
 struct DescriptorGroup {
-  std::uint16_t planes[39 * 8];  // steps of 8: 256 in 8 classes, each filled up
-  std::uint8_t classes[39];      // of the steps
+  struct Step {
+    std::uint16_t planes[8], total;
+  };
+  Step steps[39];  // 256 planes in 8 classes, each filled up
   std::uint8_t n_steps;
   std::uint8_t differing[4];
 };

@@ -174,8 +174,8 @@ static void list_classes(const std::uint64_t (*differ)[4], const __m128i* offset
     list_planes(reinterpret_cast<const std::uint8_t (*)[32]>(bits), offsets, lists);
     for (std::size_t c = 0; c < 4; ++c)
       for (std::size_t k = 0; k == 0 || k < n[c]; k += 8, ++step) {
-        group.classes[step] = static_cast<std::uint8_t>(half + c);
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(group.planes + 8 * step),
+        group.steps[step].total = static_cast<std::uint16_t>((half + c) * 256);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(group.steps[step].planes),
                          _mm_loadu_si128(reinterpret_cast<const __m128i*>(lists[c] + k)));
       }
   }

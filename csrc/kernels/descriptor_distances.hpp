@@ -53,10 +53,10 @@ __attribute__((noinline)) static void count_classes(const DescriptorGroup& group
                                                     const std::uint8_t* planes,
                                                     ClassCounts& counts) {
   Bits count[8] = {};
-  const std::uint16_t* list = group.planes;
-  for (std::size_t step = 0; step < group.n_steps; ++step, list += 8) {
+  const DescriptorGroup::Step* const end = group.steps + group.n_steps;
+  for (const DescriptorGroup::Step* step = group.steps; step != end; ++step) {
     const auto plane = [&](std::size_t k) {
-      return *reinterpret_cast<const Bits*>(planes + list[k]);
+      return *reinterpret_cast<const Bits*>(planes + step->planes[k]);
     };
     Two first, second, fours;
     count[0] =
@@ -72,7 +72,7 @@ __attribute__((noinline)) static void count_classes(const DescriptorGroup& group
       carry = next;
     }
     count[7] ^= carry;
-    Bits* total = counts.totals[group.classes[step]];
+    auto* total = reinterpret_cast<Bits*>(reinterpret_cast<std::uint8_t*>(&counts) + step->total);
     for (std::size_t bit = 0; bit < 7; ++bit) total[bit] = count[bit];
   }
   counts.totals[7][7] = count[7];
