@@ -52,7 +52,7 @@ struct DescriptorGroup {
   struct Step {
     std::uint16_t planes[8], total;
   };
-  Step steps[39];  // 256 planes in 8 classes, each filled up
+  Step steps[40];  // 256 planes in 8 classes, each filled up; planes to look up behind the last
   std::uint8_t n_steps;
   std::uint8_t differing[4];
 };

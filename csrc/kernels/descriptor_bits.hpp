@@ -75,6 +75,7 @@ static inline void turn(Bytes* x) {
 }
 
 constexpr std::size_t plane_bytes = 32;
+constexpr std::size_t total_bytes = 8 * byte_lanes;  // of one class in ClassCounts
 constexpr std::size_t block_planes = 513;  // 256 bits, their opposites, and one plane of zeros
 
 // Row 32 v + l of a block is bit v of byte l, so that counts turned to bytes are in order.
@@ -174,12 +175,13 @@ static void list_classes(const std::uint64_t (*differ)[4], const __m128i* offset
     list_planes(reinterpret_cast<const std::uint8_t (*)[32]>(bits), offsets, lists);
     for (std::size_t c = 0; c < 4; ++c)
       for (std::size_t k = 0; k == 0 || k < n[c]; k += 8, ++step) {
-        group.steps[step].total = static_cast<std::uint16_t>((half + c) * 256);
+        group.steps[step].total = static_cast<std::uint16_t>((half + c) * total_bytes);
         _mm_storeu_si128(reinterpret_cast<__m128i*>(group.steps[step].planes),
                          _mm_loadu_si128(reinterpret_cast<const __m128i*>(lists[c] + k)));
       }
   }
   group.n_steps = static_cast<std::uint8_t>(step);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(group.steps[step].planes), _mm_setzero_si128());
 }
 
 // Four rows of a to a group. A last group is filled up with copies of its r0.
