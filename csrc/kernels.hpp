@@ -50,7 +50,7 @@ struct MatchRule {
 // Four rows of descriptors, laid out; kernels/descriptor_bits.hpp says how.
 struct DescriptorGroup {
   struct Step {
-    std::uint16_t planes[8], total;
+    std::uint16_t planes[8], total;  // in bytes, from the first
   };
   Step steps[40];  // 256 planes in 8 classes, each filled up; planes to look up behind the last
   std::uint8_t n_steps;

@@ -7,8 +7,16 @@
 //   distance to rk = sum of n_p where rk agrees with r0, and of size_p - n_p where it does not
 //                  = distance to r0 - 2 A_k + S_k,
 // A_k and S_k the sums of n_p and of size_p over the classes where rk differs from r0. So 256 bits
-// are counted for four distances. They are counted by full adders on planes: 5 operations for a
-// bit of 256 rows of b. The counts are then turned from planes to bytes, and the rest is done in
+// are counted for four distances. One running count goes through all classes, in a Gray code: in
+// classes 0 to 7 the rows that differ from r0 are none, 1, 12, 2, 23, 123, 13, 3. Its totals P_c
+// up to and with class c give
+//   A_1 = P_2 - P_0 + P_6 - P_4,   A_2 = P_5 - P_1,   A_3 = P_7 - P_3,   distance to r0 = P_7.
+// The steps of all classes are one loop, whose totals are stored at every step: a branch at the
+// end of each class could not be predicted. Counts are modulo 256, and A_k modulo 128 is enough.
+//
+// The adder takes four planes as two pairs, each as x and x ^ y, and gives its two carries as such
+// a pair: 8 operations in place of the 10 of two full adders (Demenkov, Kojevnikov, Kulikov and
+// Yaroslavtsev 2010). The counts are then turned from planes to bytes, and the rest is done in
 // bytes, modulo 256.
 //
 // No array of registers is copied here: GCC makes a memory copy of that loop, through registers of

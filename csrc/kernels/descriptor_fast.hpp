@@ -1,7 +1,8 @@
 // The two nearest of each row of a and of each row of b, from distances modulo 256 in bytes
 // (descriptor_distances.hpp). Of a row of a it is kept where the nearest is; of a row of b only how
-// far, as a match needs no more: a row of a that is as far from its nearest as the nearest itself
-// is from its own is that one. Only where several are as near the first must be looked for.
+// far, and in which group of a (modulo 256) the first of them is: a row of a in that group that is
+// as far from its nearest as the nearest itself is from its own is that one. Only where several
+// are as near the first must be looked for.
 //
 // Only a distance of 256 is not what it seems: it looks like 0. A row that has one seems to be at 0
 // from its nearest. If the two are not equal, the pair is scored by the plain loop. If they are,
