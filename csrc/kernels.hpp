@@ -49,8 +49,11 @@ struct MatchRule {
 
 // Four rows of descriptors, laid out; kernels/descriptor_bits.hpp says how.
 struct DescriptorGroup {
-  std::uint16_t planes[376];  // 8 classes, 256 in all, and 7 + 8 more behind each
-  std::uint8_t n_eights[8];
+  struct Step {
+    std::uint16_t planes[8], total;  // in bytes, from the first
+  };
+  Step steps[40];  // 256 planes in 8 classes, each filled up; planes to look up behind the last
+  std::uint8_t n_steps;
   std::uint8_t differing[4];
 };
 
@@ -59,7 +62,7 @@ struct DescriptorGroup {
 constexpr std::size_t descriptor_groups_of(std::size_t n) { return (n + 3) / 4; }
 constexpr std::size_t descriptor_planes_bytes(std::size_t n) { return (n + 255) / 256 * 513 * 32; }
 constexpr std::size_t descriptor_scratch_words(std::size_t n) {
-  return 4 * n + (n + 31) / 32 * 32 + 16;
+  return 4 * n + 32 * (n + 3) + 24 * (n + 255) / 32 + 16 + 24 * 8;
 }
 
 // What a template has to do with all patches of an image: the factors of product_bounds.

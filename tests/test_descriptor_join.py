@@ -133,6 +133,32 @@ def test_more_rows_than_a_byte_numbers(engine: Engine) -> None:
             np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.parametrize("places", [(20,), (20, 1044), (1044, 2068), (23, 1044), (1047, 2068), (1044, 1045)])
+def test_equally_near_rows_in_groups_of_one_number(engine: Engine, places: tuple[int, ...]) -> None:
+    """Groups are numbered modulo 256: rows 20, 1044 and 2068 stand in groups of one number."""
+    rng = np.random.default_rng(6)
+    rows = rng.integers(0, 256, (2100, 32), dtype=np.uint8)
+    few = rng.integers(0, 256, (40, 32), dtype=np.uint8)
+    for seed, row in enumerate(places):
+        rows[row] = few[33] ^ differing_in(9, seed)
+    assert_as_opencv(engine, [rows, few])
+    assert_as_opencv(engine, [few, rows])
+
+
+@pytest.mark.parametrize("n", [4096, 4097])
+def test_tiles_of_sets_too_large_to_stay_laid_out(n: int) -> None:
+    """Rows of a band are laid out once, or again for each tile where one image is large."""
+    from clusterimg.backends import cpp
+
+    rng = np.random.default_rng(7)
+    pool = rng.integers(0, 256, (n, 32), dtype=np.uint8)
+    sets = [pool[rng.integers(0, n, 20)] for _ in range(35)]
+    sets[3] = pool
+    options: dict[str, Any] = {"rule": "absolute", "max_distance": 0}
+    got = cpp.descriptor_matrix(ragged(sets), n_threads=1, **options)
+    np.testing.assert_array_equal(got, reference.descriptor_matrix(ragged(sets), **options))
+
+
 @pytest.mark.parametrize("n", [15, 16, 17, 31, 32, 33, 49])
 def test_tiles_of_sets(engine: Engine, n: int) -> None:
     rng = np.random.default_rng(n)

@@ -27,6 +27,9 @@ static inline Bytes equal(Bytes x, Bytes y) { return _mm256_cmpeq_epi8(x, y); }
 static inline Bytes choose(Bytes mask, Bytes yes, Bytes no) {
   return _mm256_blendv_epi8(no, yes, mask);
 }
+static inline std::uint32_t sign_bits(Bytes x) {
+  return static_cast<std::uint32_t>(_mm256_movemask_epi8(x));
+}
 #else
 using Bytes = __m128i;
 static inline Bytes load(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
@@ -39,6 +42,9 @@ static inline Bytes higher(Bytes x, Bytes y) { return _mm_max_epu8(x, y); }
 static inline Bytes equal(Bytes x, Bytes y) { return _mm_cmpeq_epi8(x, y); }
 static inline Bytes choose(Bytes mask, Bytes yes, Bytes no) {
   return _mm_blendv_epi8(no, yes, mask);
+}
+static inline std::uint32_t sign_bits(Bytes x) {
+  return static_cast<std::uint32_t>(_mm_movemask_epi8(x));
 }
 #endif
 
@@ -69,6 +75,7 @@ static inline void turn(Bytes* x) {
 }
 
 constexpr std::size_t plane_bytes = 32;
+constexpr std::size_t total_bytes = 8 * byte_lanes;  // of one class in ClassCounts
 constexpr std::size_t block_planes = 513;  // 256 bits, their opposites, and one plane of zeros
 
 // Row 32 v + l of a block is bit v of byte l, so that counts turned to bytes are in order.
@@ -129,7 +136,7 @@ static void planes_of(const std::uint64_t* r0, __m128i* offsets) {
 // The bits of 4 classes, given as bytes of their words, to the list of each. They take turns, as
 // each waits for its end. Up to 8 planes are written behind an end.
 static void list_planes(const std::uint8_t (*bits)[32], const __m128i* offsets,
-                        std::uint16_t* const* lists) {
+                        std::uint16_t (*lists)[256 + 16]) {
   std::uint16_t *end0 = lists[0], *end1 = lists[1], *end2 = lists[2], *end3 = lists[3];
   const auto put = [&](std::size_t c, std::size_t k, std::uint16_t*& end) {
     const auto* from = reinterpret_cast<const __m128i*>(gather.from[bits[c][k]]);
@@ -146,29 +153,35 @@ static void list_planes(const std::uint8_t (*bits)[32], const __m128i* offsets,
   _mm_storeu_si128(reinterpret_cast<__m128i*>(end3), zeros);
 }
 
-// The bits of classes 4, 0, 5, 1, 6, 2, 7, 3 to the lists of a group, each filled up with planes of
-// zeros to a multiple of 8, and 8 places behind it.
+// The planes of all classes, one class after another, each filled up with planes of zeros to one
+// or more steps of 8. Neighbours in the order of classes differ in one row only.
 static void list_classes(const std::uint64_t (*differ)[4], const __m128i* offsets,
                          DescriptorGroup& group) {
-  std::uint16_t* out = group.planes;
+  std::size_t step = 0;
   for (std::size_t half = 0; half < 8; half += 4) {
     std::uint64_t bits[4][4];
-    std::uint16_t* lists[4];
+    std::uint16_t lists[4][256 + 16];
+    std::size_t n[4];
     for (std::size_t c = 0; c < 4; ++c) {
-      const std::size_t p = (half + c) / 2 + (c % 2 == 0 ? 4 : 0);
-      std::size_t n = 0;
+      const std::size_t p = (half + c) ^ (half + c) / 2;
+      n[c] = 0;
       for (std::size_t w = 0; w < 4; ++w) {
         bits[c][w] = (p & 1 ? differ[1][w] : ~differ[1][w]) &
                      (p & 2 ? differ[2][w] : ~differ[2][w]) &
                      (p & 4 ? differ[3][w] : ~differ[3][w]);
-        n += static_cast<std::size_t>(__builtin_popcountll(bits[c][w]));
+        n[c] += static_cast<std::size_t>(__builtin_popcountll(bits[c][w]));
       }
-      lists[c] = out;
-      group.n_eights[half + c] = static_cast<std::uint8_t>((n + 7) / 8);
-      out += (n + 7) / 8 * 8 + 8;
     }
     list_planes(reinterpret_cast<const std::uint8_t (*)[32]>(bits), offsets, lists);
+    for (std::size_t c = 0; c < 4; ++c)
+      for (std::size_t k = 0; k == 0 || k < n[c]; k += 8, ++step) {
+        group.steps[step].total = static_cast<std::uint16_t>((half + c) * total_bytes);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(group.steps[step].planes),
+                         _mm_loadu_si128(reinterpret_cast<const __m128i*>(lists[c] + k)));
+      }
   }
+  group.n_steps = static_cast<std::uint8_t>(step);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(group.steps[step].planes), _mm_setzero_si128());
 }
 
 // Four rows of a to a group. A last group is filled up with copies of its r0.

@@ -1,7 +1,8 @@
 // The two nearest of each row of a and of each row of b, from distances modulo 256 in bytes
 // (descriptor_distances.hpp). Of a row of a it is kept where the nearest is; of a row of b only how
-// far, as a match needs no more: a row of a that is as far from its nearest as the nearest itself
-// is from its own is that one. Only where several are as near the first must be looked for.
+// far, and in which group of a (modulo 256) the first of them is: a row of a in that group that is
+// as far from its nearest as the nearest itself is from its own is that one. Only where several
+// are as near the first must be looked for.
 //
 // Only a distance of 256 is not what it seems: it looks like 0. A row that has one seems to be at 0
 // from its nearest. If the two are not equal, the pair is scored by the plain loop. If they are,
@@ -33,10 +34,17 @@ static void clear(Least& least) {
   }
 }
 
-// The same without the place.
-struct Distances {
-  alignas(32) std::uint8_t best[32], second[32];
+// The same for a register of rows of b; `group` is the group of the first nearest, modulo 256.
+struct Column {
+  alignas(32) std::uint8_t best[32], second[32], group[32];
 };
+
+static void clear(Column& column) {
+  for (std::size_t l = 0; l < 32; l += byte_lanes) {
+    store(column.best + l, fill(255)), store(column.second + l, fill(255));
+    store(column.group + l, fill(0));
+  }
+}
 
 static inline std::uint32_t least_byte(__m128i low, __m128i high) {
   const __m128i least = _mm_min_epu8(low, high);
@@ -96,94 +104,121 @@ static inline void see_block(Least& row, std::size_t lane, const Bytes* d, std::
   store(row.best + lane, best);
   store(row.second + lane, second);
   store(row.low + lane, low);
-  store(row.high + lane,
-        choose(equal(best, before), load(row.high + lane), fill(static_cast<int>(block >> 5))));
+  if (block >= 32)
+    store(row.high + lane,
+          choose(equal(best, before), load(row.high + lane), fill(static_cast<int>(block >> 5))));
 }
 
 // What the rows of b see in a group of which they are at d[k].
-static inline void see_group(Distances& column, std::size_t lane, Bytes d0, Bytes d1, Bytes d2,
-                             Bytes d3) {
+static inline void see_group(Column& column, std::size_t lane, Bytes group, Bytes d0, Bytes d1,
+                             Bytes d2, Bytes d3) {
   const Bytes least = lower(d0, d1), most = higher(d0, d1);
   const Bytes least2 = lower(d2, d3), most2 = higher(d2, d3);
   const Bytes nearest = lower(least, least2);
   const Bytes next = lower(higher(least, least2), lower(most, most2));
-  const Bytes old = load(column.best + lane);
-  store(column.best + lane, lower(old, nearest));
+  const Bytes old = load(column.best + lane), best = lower(old, nearest);
+  store(column.best + lane, best);
   store(column.second + lane, lower(load(column.second + lane), lower(next, higher(old, nearest))));
+  store(column.group + lane, choose(equal(old, best), load(column.group + lane), group));
 }
 
-// `planes` of the block; n_here rows of b are in it or after it.
-static void match_block(const DescriptorGroup& group, std::size_t n_rows,
-                        const std::uint8_t* planes, std::size_t block, std::size_t n_here,
-                        Least* rows, Distances* columns) {
+// 255 where a block has no row of b.
+struct Beyond {
+  alignas(32) std::uint8_t bytes[8][32];
+  std::size_t first;  // register with such a place, 8 if there is none
+};
+
+static void find_beyond(std::size_t n_here, Beyond& beyond) {
+  beyond.first = n_here < 256 ? n_here / 32 : 8;
+  for (std::size_t v = beyond.first; v < 8; ++v)
+    for (std::size_t l = 0; l < 32; ++l) beyond.bytes[v][l] = v * 32 + l < n_here ? 0 : 255;
+}
+
+// `planes` of the block. Of group g n_rows are rows of a.
+static void match_block(const DescriptorGroup& group, std::size_t g, std::size_t n_rows,
+                        const std::uint8_t* planes, std::size_t block, const Beyond& beyond,
+                        Least* rows, Column* columns) {
   for (std::size_t lane = 0; lane < 32; lane += byte_lanes) {
     Bytes d[4][8];
-    distances_of(group, planes, n_here, lane, d);
-    for (std::size_t k = 0; k < n_rows; ++k) see_block(rows[k], lane, d[k], block);
+    distances_of(group, planes + lane, d);
+    for (std::size_t v = beyond.first; v < 8; ++v)
+      for (std::size_t k = 0; k < 4; ++k) d[k][v] = higher(d[k][v], load(beyond.bytes[v] + lane));
     for (std::size_t k = n_rows; k < 4; ++k)
       for (std::size_t v = 0; v < 8; ++v) d[k][v] = fill(255);
-    for (std::size_t v = 0; v < 8 && v * 32 < n_here; ++v)
-      see_group(columns[block * 8 + v], lane, d[0][v], d[1][v], d[2][v], d[3][v]);
+    for (std::size_t k = 0; k < 4; ++k) see_block(rows[k], lane, d[k], block);
+    const Bytes number = fill(static_cast<int>(g & 255));
+    for (std::size_t v = 0; v < 8; ++v)
+      see_group(columns[v], lane, number, d[0][v], d[1][v], d[2][v], d[3][v]);
   }
 }
 
-// The first row of a at `distance` modulo 256 of row y of b; there is one.
+// The first row of a at `distance` modulo 256 of row y of b; its group modulo 256 is known.
 static std::uint32_t first_at(const std::uint64_t* a, const std::uint64_t* y,
-                              std::uint32_t distance) {
-  std::uint32_t i = 0;
-  while ((distance_of(a + i * 4, y) & 255) != distance) ++i;
+                              std::uint32_t distance, std::uint32_t group) {
+  std::uint32_t i = 4 * group;
+  while ((distance_of(a + i * 4, y) & 255) != distance) i += i % 4 == 3 ? 4 * 255 + 1 : 1;
   return i;
 }
 
-// What the rows of b saw, as `best` and `second` of count_matches; who is nearest, if it matters.
-static bool reduce_columns(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
-                           std::size_t n_b, const Distances* columns, Nearest of_a, Nearest of_b) {
-  constexpr std::uint32_t unknown = descriptor_index_mask;
-  for (std::size_t j = 0; j < n_b; ++j) {
-    of_b.best[j] =
-        static_cast<std::uint32_t>(columns[j / 32].best[j % 32]) << descriptor_index_bits | unknown;
-    of_b.second[j] = columns[j / 32].second[j % 32];
+// What register `v` of rows of b saw, as `best` and `second` of count_matches; not yet who is
+// nearest. Whether all that seem to be at 0 from their nearest are equal to it.
+static bool reduce_column(const std::uint64_t* a, const std::uint64_t* b, std::size_t v,
+                          std::size_t n_here, const Column& column, Nearest of_b) {
+  for (std::size_t l = 0; l < n_here; ++l) {
+    of_b.best[v * 32 + l] = descriptor_index_mask;
+    of_b.second[v * 32 + l] = column.second[l];
   }
-  for (std::uint32_t i = 0; i < n_a; ++i) {
-    const std::uint32_t j = of_a.best[i] & descriptor_index_mask;
-    const std::uint32_t distance = of_a.best[i] >> descriptor_index_bits;
-    if (of_b.best[j] != (distance << descriptor_index_bits | unknown)) continue;
-    const std::uint32_t first = of_b.second[j] > distance ? i : first_at(a, b + j * 4, distance);
-    of_b.best[j] = distance << descriptor_index_bits | first;
-  }
-  for (std::size_t j = 0; j < n_b; ++j) {
-    if (of_b.best[j] >> descriptor_index_bits != 0) continue;
-    if (of_b.best[j] == unknown) of_b.best[j] = first_at(a, b + j * 4, 0);
-    if (is_opposite(b + j * 4, a, of_b.best[j])) return false;
+  for (std::size_t lane = 0; lane < n_here; lane += byte_lanes) {
+    std::uint32_t zeros = sign_bits(equal(load(column.best + lane), fill(0)));
+    for (; zeros != 0; zeros &= zeros - 1) {
+      const std::size_t l = lane + static_cast<std::size_t>(__builtin_ctz(zeros));
+      const std::uint64_t* y = b + (v * 32 + l) * 4;
+      if (l < n_here && is_opposite(y, a, first_at(a, y, 0, column.group[l]))) return false;
+    }
   }
   return true;
 }
 
-// Rows of a scored against one block before the next, so that its planes stay in the first cache.
-constexpr std::size_t strip_rows = 32;
+// Who is nearest to the rows of b, if it matters: row i of a must be as far from its nearest, row
+// j, as j from its own, and the first of these.
+static void match_columns(const std::uint64_t* a, std::size_t n_a, const std::uint64_t* b,
+                          const Column* columns, Nearest of_a, Nearest of_b) {
+  for (std::uint32_t i = 0; i < n_a; ++i) {
+    const std::uint32_t j = of_a.best[i] & descriptor_index_mask;
+    const std::uint32_t distance = of_a.best[i] >> descriptor_index_bits;
+    const std::uint32_t group = columns[j / 32].group[j % 32];
+    const std::uint32_t apart = (columns[j / 32].best[j % 32] ^ distance) | (group ^ (i / 4 & 255));
+    bool first = apart == 0;
+    if ((apart | (of_b.second[j] ^ distance)) == 0)
+      first = first_at(a, b + j * 4, distance, group) == i;
+    of_b.best[j] = first ? i : of_b.best[j];
+  }
+}
 
+// Block after block of b, so that its planes stay in the first cache.
 static bool descriptor_pair_fast(const std::uint64_t* a, std::size_t n_a,
                                  const DescriptorGroup* groups, const std::uint64_t* b,
                                  std::size_t n_b, const std::uint8_t* planes, Nearest of_a,
-                                 Nearest of_b, Distances* columns) {
-  for (std::size_t column = 0; column * 32 < n_b; ++column)
-    for (std::size_t l = 0; l < 32; l += byte_lanes)
-      store(columns[column].best + l, fill(255)), store(columns[column].second + l, fill(255));
-  for (std::size_t strip = 0; strip < n_a; strip += strip_rows) {
-    const std::size_t n_strip = n_a - strip < strip_rows ? n_a - strip : strip_rows;
-    Least rows[strip_rows];
-    for (std::size_t i = 0; i < n_strip; ++i) clear(rows[i]);
-    for (std::size_t block = 0; block * 256 < n_b; ++block)
-      for (std::size_t i = 0; i < n_strip; i += 4)
-        match_block(groups[(strip + i) / 4], n_strip - i < 4 ? n_strip - i : 4,
-                    planes + block * block_planes * plane_bytes, block, n_b - block * 256, rows + i,
-                    columns);
-    for (std::size_t i = strip; i < strip + n_strip; ++i) {
-      reduce_row(rows[i - strip], of_a.best + i, of_a.second + i);
-      if (is_opposite(a + i * 4, b, of_a.best[i])) return false;
-    }
+                                 Nearest of_b, Least* rows, Column* columns) {
+  for (std::size_t i = 0; i < (n_a + 3) / 4 * 4; ++i) clear(rows[i]);
+  for (std::size_t block = 0; block * 256 < n_b; ++block) {
+    Beyond beyond;
+    find_beyond(n_b - block * 256, beyond);
+    for (std::size_t v = 0; v < 8; ++v) clear(columns[block * 8 + v]);
+    for (std::size_t i = 0; i < n_a; i += 4)
+      match_block(groups[i / 4], i / 4, n_a - i < 4 ? n_a - i : 4,
+                  planes + block * block_planes * plane_bytes, block, beyond, rows + i,
+                  columns + block * 8);
   }
-  return reduce_columns(a, n_a, b, n_b, columns, of_a, of_b);
+  for (std::size_t i = 0; i < n_a; ++i) {
+    reduce_row(rows[i], of_a.best + i, of_a.second + i);
+    if (is_opposite(a + i * 4, b, of_a.best[i])) return false;
+  }
+  for (std::size_t v = 0; v * 32 < n_b; ++v)
+    if (!reduce_column(a, b, v, n_b - v * 32 < 32 ? n_b - v * 32 : 32, columns[v], of_b))
+      return false;
+  match_columns(a, n_a, b, columns, of_a, of_b);
+  return true;
 }
 
 #else
@@ -200,10 +235,11 @@ static MatchCount descriptor_pair(const std::uint64_t* a, std::size_t n_a,
   const Nearest of_a{scratch, scratch + n_a};
   const Nearest of_b{scratch + 2 * n_a, scratch + 2 * n_a + n_b};
 #if defined(__SSE4_1__)
-  auto* columns = reinterpret_cast<Distances*>(
+  auto* rows = reinterpret_cast<Least*>(
       (reinterpret_cast<std::uintptr_t>(scratch + 2 * (n_a + n_b)) + 31) / 32 * 32);
+  auto* columns = reinterpret_cast<Column*>(rows + (n_a + 3) / 4 * 4);
   if (n_a > 1 && n_b > 1 && n_a < (1 << 16) && n_b < (1 << 16) &&
-      descriptor_pair_fast(a, n_a, groups, b, n_b, planes, of_a, of_b, columns))
+      descriptor_pair_fast(a, n_a, groups, b, n_b, planes, of_a, of_b, rows, columns))
     return count_matches(of_a, n_a, of_b, rule);
 #else
   (void)groups;
