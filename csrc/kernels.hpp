@@ -35,6 +35,9 @@ constexpr std::size_t dot_block = 32768;
 // for every pixel, needs of the first cache. A sum of products of pairs, at most 510^2 for two
 // pixels, stays far below 2^31.
 constexpr std::size_t dot_piece = 1024;
+// Rows of the tile start apart from each other in the banks of the first cache. A stride that the
+// compiler knows is an offset, not a register: a twentieth of the time.
+constexpr std::size_t dot_stride = dot_piece + 32;
 
 // A sketch of an image: numbers, what stands for 1 in them, and how far errors by them may be off.
 constexpr std::size_t sketch_size = 32;
@@ -136,7 +139,7 @@ struct KernelTable {
   void (*signature_above)(const std::uint8_t* digests, std::size_t n_a, const std::uint64_t* planes,
                           std::size_t n_slots, std::uint32_t least, std::uint64_t* out);
   void (*dot_tile)(const std::int16_t* a, std::size_t n_a, const std::int16_t* b, std::size_t n_b,
-                   std::size_t stride, std::size_t n, double* out, std::size_t n_out);
+                   std::size_t n, double* out, std::size_t n_out);
   void (*template_row)(double energy, double pairs, const double* energies, const double* all_pairs,
                        const double* dots, std::size_t n, double* out);
   double (*grey_dot)(const std::uint8_t* a, const std::uint8_t* b, std::size_t n);

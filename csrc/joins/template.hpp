@@ -19,10 +19,10 @@ class TemplateScorer {
   // Pieces of at most n images for the tile of dot products, with the sums that go with them.
   struct Spread {
     AlignedScratch<std::int16_t> memory;
-    std::int16_t* greys;  // (n_pieces, n, stride)
+    std::int16_t* greys;  // (n_pieces, n, dot_stride)
     std::vector<double> energy, pairs;
     Spread(std::size_t n_pieces, std::size_t n)
-        : memory(n_pieces * n * stride), greys(memory.data()), energy(n), pairs(n) {}
+        : memory(n_pieces * n * dot_stride), greys(memory.data()), energy(n), pairs(n) {}
   };
   struct State {
     Pulse pulse;
@@ -68,14 +68,15 @@ class TemplateScorer {
 
   double score(State& state, std::size_t i, std::size_t j) const {
     const std::uint8_t *a = a_ + i * n_pixels_, *b = b_ + j * n_pixels_;
+    if (a == b) return 1.0;  // no distance: no error, whatever the norm
     return score_of(dot(state, a, a), dot(state, b, b), dot(state, a, b));
   }
 
  private:
-  // Rows of a spread start apart from each other in the banks of the first cache.
-  static constexpr std::size_t stride = dot_piece + 32;
   static constexpr std::size_t kept_pieces = 16;  // of a band of rows: 2 MB
-  static constexpr std::size_t strip = 16;        // rows of a tile that stay in the first cache
+  // Rows of a tile that stay in the second cache; fewer at the diagonal, where they begin later.
+  static constexpr std::size_t strip = 64;
+  static constexpr std::size_t strip_at_diagonal = 16;
 
   static double score_of(double energy_a, double energy_b, double dot) {
     double out = 0;  // with a sum of squares for that of pairs it takes a common dot product
@@ -154,16 +155,17 @@ class TemplateScorer {
   void spread(State& state, const std::uint8_t* images, Range range, std::size_t piece, Spread& out,
               std::size_t at) const {
     const std::size_t n = std::min(dot_piece, n_pixels_ - piece * dot_piece);
-    std::int16_t* to = out.greys + at * rows * stride;
+    std::int16_t* to = out.greys + at * rows * dot_stride;
     const std::uint8_t* from = images + range.begin * n_pixels_ + piece * dot_piece;
     for (std::size_t k = 0; k < range.size(); ++k) {
       // A piece is too short for the CPU to see which memory comes next.
       for (std::size_t p = 0; p < n && k + 2 < range.size(); p += 64)
         __builtin_prefetch(from + (k + 2) * n_pixels_ + p);
-      kernels().spread_greys(from + k * n_pixels_, n, to + k * stride, &out.energy[k],
+      kernels().spread_greys(from + k * n_pixels_, n, to + k * dot_stride, &out.energy[k],
                              &out.pairs[k]);
     }
-    for (std::size_t k = range.size(); k % 4 != 0; ++k) std::fill_n(to + k * stride, stride, 0);
+    for (std::size_t k = range.size(); k % 4 != 0; ++k)
+      std::fill_n(to + k * dot_stride, dot_stride, 0);
     state.pulse.after(range.size() * n);
   }
 
@@ -178,14 +180,15 @@ class TemplateScorer {
       if (!kept) spread(state, a_, r, piece, state.rows, 0);
       spread(state, b_, c, piece, state.cols, 0);
       const std::size_t n = std::min(dot_piece, (n_pixels_ - piece * dot_piece + 31) / 32 * 32);
-      const std::int16_t* a = state.rows.greys + (kept ? piece * rows * stride : 0);
-      for (std::size_t i = 0; i < r.size(); i += strip) {
+      const std::int16_t* a = state.rows.greys + (kept ? piece * rows * dot_stride : 0);
+      const std::size_t rows_of_strip = emit.wants(r.end - 1, c.begin) ? strip : strip_at_diagonal;
+      for (std::size_t i = 0; i < r.size(); i += rows_of_strip) {
         std::size_t j = 0;
         while (j < c.size() && !emit.wants(r.begin + i, std::min(c.begin + j + 4, c.end) - 1))
           j += 4;
-        const std::size_t n_a = std::min(strip, r.size() - i);
-        kernels().dot_tile(a + i * stride, n_a + n_a % 2, state.cols.greys + j * stride,
-                           (c.size() - std::min(j, c.size()) + 3) / 4 * 4, stride, n,
+        const std::size_t n_a = std::min(rows_of_strip, r.size() - i);
+        kernels().dot_tile(a + i * dot_stride, n_a + n_a % 2, state.cols.greys + j * dot_stride,
+                           (c.size() - std::min(j, c.size()) + 3) / 4 * 4, n,
                            &state.dots[i * cols + j], cols);
         state.pulse.after(n_a * c.size() * n / 16);
       }

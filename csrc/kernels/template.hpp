@@ -63,29 +63,29 @@ static void spread_greys(const std::uint8_t* greys, std::size_t n, std::int16_t*
 }
 
 // Adds sum (a0 + b1) (a1 + b0) of two rows of a and four of b, held in registers.
-static inline void dot_two_by_four(const std::int16_t* a, const std::int16_t* b, std::size_t stride,
-                                   std::size_t n, double* out, std::size_t n_out) {
+static inline void dot_two_by_four(const std::int16_t* a, const std::int16_t* b, std::size_t n,
+                                   double* out, std::size_t n_out) {
 #if defined(CLUSTERIMG_INT16_LANES)
   Int16s sums[2][4] = {};
   for (std::size_t p = 0; p < n; p += 32)
     for (std::size_t half = p; half < p + 16; half += int16_lanes) {
       const Int16s even0 = load16(a + half), odd0 = load16(a + half + 16);
-      const Int16s even1 = load16(a + stride + half), odd1 = load16(a + stride + half + 16);
+      const Int16s even1 = load16(a + dot_stride + half), odd1 = load16(a + dot_stride + half + 16);
 #pragma GCC unroll 4
       for (std::size_t j = 0; j < 4; ++j) {
-        Int16s even = load16(b + j * stride + half), odd = load16(b + j * stride + half + 16);
+        Int16s even = load16(b + j * dot_stride + half),
+               odd = load16(b + j * dot_stride + half + 16);
         hold(even);
         hold(odd);
         add_products(sums[0][j], add16(even0, odd), add16(odd0, even));
         add_products(sums[1][j], add16(even1, odd), add16(odd1, even));
       }
     }
-  add_totals(sums[0], out);
-  add_totals(sums[1], out + n_out);
+  add_row_totals(sums, out, n_out);
 #else
   for (std::size_t i = 0; i < 2; ++i)
     for (std::size_t j = 0; j < 4; ++j) {
-      const std::int16_t *x = a + i * stride, *y = b + j * stride;
+      const std::int16_t *x = a + i * dot_stride, *y = b + j * dot_stride;
       std::int32_t sum = 0;
       for (std::size_t p = 0; p < n; p += 32)
         for (std::size_t k = p; k < p + 16; ++k) sum += (x[k] + y[k + 16]) * (x[k + 16] + y[k]);
@@ -95,14 +95,16 @@ static inline void dot_two_by_four(const std::int16_t* a, const std::int16_t* b,
 }
 
 // Adds sum (a0 + b1) (a1 + b0) of pieces of images as spread_greys leaves them.
-//   a (n_a, stride), n_a even; b (n_b, stride), n_b a multiple of 4
+//   a (n_a, dot_stride), n_a even; b (n_b, dot_stride), n_b a multiple of 4
 //   n        pixels, a multiple of 32, at most dot_piece
 //   out (n_a, n_out)                   exact; only the first n_b columns
 static void dot_tile(const std::int16_t* a, std::size_t n_a, const std::int16_t* b, std::size_t n_b,
-                     std::size_t stride, std::size_t n, double* out, std::size_t n_out) {
-  for (std::size_t j = 0; j < n_b; j += 4)
+                     std::size_t n, double* out, std::size_t n_out) {
+  constexpr std::size_t kept = 8;  // rows of b, half of the first cache, while all of a pass by
+  for (std::size_t first = 0; first < n_b; first += kept)
     for (std::size_t i = 0; i < n_a; i += 2)
-      dot_two_by_four(a + i * stride, b + j * stride, stride, n, out + i * n_out + j, n_out);
+      for (std::size_t j = first; j < first + kept && j < n_b; j += 4)
+        dot_two_by_four(a + i * dot_stride, b + j * dot_stride, n, out + i * n_out + j, n_out);
 }
 
 // The scores of one image against several. Every step rounds as the plain ones below do; compilers
