@@ -4,8 +4,8 @@
 //
 // Time goes into what a processor can't foresee: whether a pair unites, and memory that is far
 // away. So the usual pair takes no branch that depends on the parents, writes to a place that is
-// known before they are (or no later load could pass the store), and where many pairs are not of
-// the usual kind, parents are fetched ahead: a wrong guess then costs no wait for memory besides.
+// known before they are (or no later load could pass the store), and parents are fetched ahead: a
+// wrong guess then costs no wait for memory besides.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -50,14 +50,11 @@ class UnionFind {
   std::size_t unite_all(const Pair* pairs, std::size_t n_pairs, Pulse& pulse) {
     for (std::size_t begin = 0; begin < n_pairs; begin += block) {
       const std::size_t end = std::min(n_pairs, begin + block);
-      const std::size_t unusual = n_unusual_;
-      const std::size_t done = unusual_share_ && end + ahead <= n_pairs
-                                   ? unite_block<true>(pairs, begin, end)
-                                   : unite_block<false>(pairs, begin, end);
+      const std::size_t done = end + ahead <= n_pairs ? unite_block<true>(pairs, begin, end)
+                                                      : unite_block<false>(pairs, begin, end);
       if (done < end) return done;
-      unusual_share_ = 16 * (n_unusual_ - unusual) > end - begin;
       pulse.after(16 * (end - begin));
-      if (n_detours_ > n_ / 32) flatten(pulse);
+      if (n_detours_ > n_ / 16) flatten(pulse);
     }
     return n_pairs;
   }
@@ -73,9 +70,10 @@ class UnionFind {
     each(
         [=, &next](Item k) {
           const Item parent = above(k);
-          const bool root = parent == k, first = root && children[k];
-          const Item own = chosen(first ? next : lone), of_parent = above(parent);
-          put(k, chosen(root ? own : of_parent));
+          const Item first = (parent == k) & children[k];  // 1 or 0
+          const Item own = next | (first - 1);             // if not the first of several, -1
+          const Item of_parent = above(parent);
+          put(k, parent == k ? own : of_parent);
           next += first;
         },
         pulse);
@@ -86,8 +84,7 @@ class UnionFind {
   static constexpr std::size_t most_items = std::size_t{1} << 31;
   static constexpr std::size_t block = 2048;  // pairs between two looks at how it goes
   static constexpr std::size_t ahead = 32;    // pairs by which parents are fetched before their use
-  static constexpr std::size_t stream = 4096;  // bytes by which pairs are
-  static constexpr Item lone = ~Item{0};       // -1
+  static constexpr std::size_t stream = 2048;  // bytes by which pairs are
 
   Item above(Item k) const { return static_cast<Item>(parent_[k]); }
   void put(Item k, Item parent) { parent_[k] = static_cast<std::int32_t>(parent); }
@@ -97,10 +94,7 @@ class UnionFind {
     std::int32_t* const parent = parent_;  // in a register, whatever is written
     const Item n_names = n_names_;
     const auto unite_at = [=](std::size_t k) {
-      if (fetches) {
-        fetch(parent + static_cast<Item>(pairs[k + ahead].i));
-        fetch(parent + static_cast<Item>(pairs[k + ahead].j));
-      }
+      if (fetches) fetch(parent + static_cast<Item>(pairs[k + ahead].j));
       const Item i = static_cast<Item>(pairs[k].i), j = static_cast<Item>(pairs[k].j);
       if (seldom((j >= n_names) | (i > j))) return unite_turned(i, j);
       // Most often j is a root, which is put below the parent of i, or has the same parent.
@@ -132,7 +126,6 @@ class UnionFind {
   // side of the higher parent, and ties what it passes to the lower one. In most graphs that is one
   // look at each parent and no search for a root.
   CLUSTERIMG_APART void unite(Item a, Item b) {
-    ++n_unusual_;
     Item above_a = above(a), above_b = above(b);
     while (above_a != above_b) {
       if (above_a < above_b) {
@@ -167,8 +160,7 @@ class UnionFind {
   std::int32_t* parent_;
   std::size_t n_;
   Item n_names_;
-  std::size_t n_unusual_ = 0, n_detours_ = 0;
-  bool unusual_share_ = false;
+  std::size_t n_detours_ = 0;
 };
 
 }  // namespace clusterimg
