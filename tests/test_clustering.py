@@ -106,7 +106,7 @@ def test_components_of_a_large_graph_equal_scipy(n_edges: int) -> None:
 
 # The core unites 2048 edges at a time and fetches what is 32 further on, where there is such an edge.
 LENGTHS = [2047, 2048, 2049, 2079, 2080, 2081, 4096, 4128, 9999]
-ENDS = {
+ENDS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "uniform": lambda rng, n: rng.integers(0, 8000, (2, n)),
     "groups of ten": lambda rng, n: rng.integers(0, 300, n) * 10 + rng.integers(0, 10, (2, n)),
     "star": lambda rng, n: np.stack([np.full(n, 4000), rng.integers(0, 10_000, n)]),
