@@ -372,16 +372,11 @@ py::array_t<std::int32_t> connected_components(const Array<Edge>& edges, std::si
   run_released(py::none(), [&](Monitor& monitor) {
     Pulse pulse(monitor);
     UnionFind sets(labels, n_images);
-    constexpr std::size_t chunk = 1024;  // is checked, then united while it is in the cache
-    for (std::size_t begin = 0; begin < n_edges; begin += chunk) {
-      const std::size_t end = std::min(n_edges, begin + chunk);
-      for (std::size_t e = begin; e < end; ++e)
-        if (!names(data[e].i, n_images) || !names(data[e].j, n_images))
-          throw py::value_error("edge " + std::to_string(e) + " must join images below " +
-                                std::to_string(n_images) + ", got (" + std::to_string(data[e].i) +
-                                ", " + std::to_string(data[e].j) + ")");
-      sets.unite_all(data + begin, end - begin, pulse);
-    }
+    const std::size_t e = sets.unite_all(data, n_edges, pulse);
+    if (e < n_edges)
+      throw py::value_error("edge " + std::to_string(e) + " must join images below " +
+                            std::to_string(n_images) + ", got (" + std::to_string(data[e].i) +
+                            ", " + std::to_string(data[e].j) + ")");
     sets.label(pulse);
   });
   return out;

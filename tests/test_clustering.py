@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import clusterimg as ci
 from clusterimg import EDGE_DTYPE, UsageError
-from clusterimg.backends import Engine, report
+from clusterimg.backends import Engine, report, select
 from clusterimg.clustering import first_members, number_by_appearance
 
 RUNNABLE = [name for name, reason in report().items() if reason is None]
@@ -83,14 +83,11 @@ def test_components_of_any_graph(graph: tuple[list[tuple[int, int]], int], rando
     np.testing.assert_array_equal(ci.components(edge_array(turned), n), wanted)
 
 
-@pytest.mark.parametrize("n_edges", [500, 3000, 20_000])
-def test_components_of_a_large_graph_equal_scipy(n_edges: int) -> None:
+def assert_as_scipy(labels: np.ndarray, edges: np.ndarray) -> None:
+    """Check that the labels are SciPy's components, numbered by first appearance."""
     sparse = pytest.importorskip("scipy.sparse")
-    n = 5000
-    edges = np.zeros(n_edges, EDGE_DTYPE)
-    edges["i"], edges["j"] = np.random.default_rng(n_edges).integers(0, n, (2, n_edges))
-    labels = ci.components(edges, n)
-    graph = sparse.coo_matrix((np.ones(n_edges), (edges["i"], edges["j"])), shape=(n, n))
+    n = len(labels)
+    graph = sparse.coo_matrix((np.ones(len(edges)), (edges["i"], edges["j"])), shape=(n, n))
     _, wanted = sparse.csgraph.connected_components(graph, directed=False)
     sizes = np.bincount(wanted)[wanted]
     np.testing.assert_array_equal(labels < 0, sizes == 1)
@@ -98,6 +95,51 @@ def test_components_of_a_large_graph_equal_scipy(n_edges: int) -> None:
     assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
     _, first = np.unique(labels[labels >= 0], return_index=True)
     np.testing.assert_array_equal(first, np.sort(first))
+
+
+@pytest.mark.parametrize("n_edges", [500, 3000, 20_000])
+def test_components_of_a_large_graph_equal_scipy(n_edges: int) -> None:
+    edges = np.zeros(n_edges, EDGE_DTYPE)
+    edges["i"], edges["j"] = np.random.default_rng(n_edges).integers(0, 5000, (2, n_edges))
+    assert_as_scipy(ci.components(edges, 5000), edges)
+
+
+# The core unites 2048 edges at a time and fetches what is 32 further on, where there is such an edge.
+LENGTHS = [2047, 2048, 2049, 2079, 2080, 2081, 4096, 4128, 9999]
+ENDS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "uniform": lambda rng, n: rng.integers(0, 8000, (2, n)),
+    "groups of ten": lambda rng, n: rng.integers(0, 300, n) * 10 + rng.integers(0, 10, (2, n)),
+    "star": lambda rng, n: np.stack([np.full(n, 4000), rng.integers(0, 10_000, n)]),
+    "path": lambda rng, n: np.add.outer([0, 1], np.arange(n)),
+    "scattered path": lambda rng, n: rng.permutation(n + 1)[np.add.outer([0, 1], np.arange(n))],
+}
+
+
+@pytest.mark.parametrize("order", ["sorted", "sorted backwards", "turned", "shuffled"])
+@pytest.mark.parametrize("shape", ENDS)
+def test_components_of_edges_in_any_order_equal_scipy(shape: str, order: str) -> None:
+    rng = np.random.default_rng(5)
+    for n_edges in LENGTHS:
+        ends = np.sort(ENDS[shape](rng, n_edges), axis=0)
+        i, j = ends[:, rng.permutation(n_edges) if order == "shuffled" else np.lexsort(ends[::-1])]
+        edges = np.zeros(n_edges, EDGE_DTYPE)
+        edges["i"], edges["j"] = (j, i) if order == "turned" else (i, j)
+        edges = edges[::-1].copy() if order == "sorted backwards" else edges
+        assert_as_scipy(ci.components(edges, 10_000), edges)
+
+
+@pytest.mark.parametrize("place", [0, 3, 4, 2047, 2048, 3966, 3967, 3968, 3998, 3999])
+@pytest.mark.parametrize("pair", [(0, 500), (-1, 3), (500, 0), (3, -1), (-(2**31), 2**31 - 1)])
+def test_the_core_names_the_first_edge_without_its_images(place: int, pair: tuple[int, int]) -> None:
+    if "cpp" not in RUNNABLE:
+        pytest.skip(f"no compiled core: {report()['cpp']}")
+    edges = np.zeros(4000, EDGE_DTYPE)
+    edges["i"], edges["j"] = np.arange(4000) % 499, 499
+    edges["i"][place:], edges["j"][place:] = pair
+    with pytest.raises(
+        ValueError, match=rf"edge {place} must join images below 500, got \({pair[0]}, {pair[1]}\)"
+    ):
+        select("cpp").components(edges, 500)
 
 
 @pytest.mark.parametrize(
