@@ -80,10 +80,10 @@ class HammingFound {
       const Range cols{j, std::min(end, j + hamming_side)};
       const std::size_t first = (j - begin) % cols_at_once;
       if (state.room < hamming_most_hits) more_room(state);
-      std::size_t n = kernels().hamming_hits(
-          codes_.row(rows.begin), rows.size(), state.tables.data(), capped_,
-          codes_.b + j * codes_.n_words, cols.size(), codes_.n_words, radius_, first,
-          state.scratch.data(), state.at);
+      std::size_t n =
+          kernels().hamming_hits(codes_.row(rows.begin), rows.size(), state.tables.data(), capped_,
+                                 codes_.b + j * codes_.n_words, cols.size(), codes_.n_words,
+                                 radius_, first, state.scratch.data(), state.at);
       if (codes_.triangle && j == begin) n = above_diagonal(state.at, n);
       keep(state, n, j - first, parts_[band]);
       monitor.advance(pairs_of({codes_.n_a, codes_.n_b, codes_.triangle}, rows, cols));

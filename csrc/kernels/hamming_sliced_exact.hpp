@@ -108,6 +108,43 @@ static std::size_t hamming_masks(const std::uint8_t* tables, std::size_t n_rows,
   return n_near;
 }
 
+// The rows and the queries that are connected by the pairs within a radius, through fewer of them.
+// Some rows are known to be connected with each other. A query near any of these is near one of
+// them in what comes out; so the rest of them are connected with it too, and need no pair.
+//   n        at most hamming_exact_queries
+//   joined   the rows known to be connected, as bits; rows that become so are added
+//   hits     room for a pair of each row and query; returns how many
+static std::size_t hamming_spanning(const std::uint64_t* rows, std::size_t n_rows,
+                                    const std::uint8_t* tables, const std::uint64_t* queries,
+                                    std::size_t n, std::size_t radius, std::uint64_t* joined,
+                                    HammingHit* hits) {
+  std::uint64_t masks[4 * hamming_exact_queries];
+  hamming_masks(tables, n_rows, queries, n, radius, false, masks);
+  std::size_t n_hits = 0;
+  for (std::size_t j = 0; j < n; ++j) {
+    const std::uint64_t* near = masks + 4 * j;
+    bool none_known = true, met = false;
+    for (std::size_t l = 0; l < 4; ++l) {
+      none_known = none_known && joined[l] == 0;
+      met = met || (joined[l] & near[l]) != 0;
+    }
+    bool needs_known = met;
+    for (std::size_t l = 0; l < 4; ++l) {
+      std::uint64_t left = near[l] & ~joined[l];
+      const std::uint64_t known = near[l] & joined[l];
+      if (needs_known && known != 0) left |= known & (~known + 1), needs_known = false;
+      if (met || none_known) joined[l] |= near[l];
+      for (; left != 0; left &= left - 1) {
+        const std::size_t row = 64 * l + lowest_bit(left);
+        const int differing = __builtin_popcountll(rows[row] ^ queries[j]);
+        hits[n_hits++] = {static_cast<std::uint16_t>(row), static_cast<std::uint16_t>(j),
+                          static_cast<std::uint32_t>(differing)};
+      }
+    }
+  }
+  return n_hits;
+}
+
 // Both halves of an edge, to be written at once.
 typedef std::uint64_t EdgeBits __attribute__((vector_size(16), aligned(8), may_alias));
 
