@@ -93,7 +93,7 @@ constexpr std::size_t hamming_side = 256;
 constexpr std::size_t hamming_tables_bytes(std::size_t n_words, bool capped) {
   return n_words * 13 * 32 * (capped ? 64 : 32);
 }
-constexpr std::size_t hamming_exact_bytes = 13 * 32 * 96;
+constexpr std::size_t hamming_exact_bytes = 13 * 32 * 96, hamming_exact_queries = 32;
 constexpr std::size_t hamming_scratch_bytes = (hamming_side + 1 + hamming_side * 32) * 32;
 constexpr std::size_t hamming_most_hits = hamming_side * hamming_side + 1;
 
@@ -123,6 +123,10 @@ struct KernelTable {
   std::size_t (*hamming_masks)(const std::uint8_t* tables, std::size_t n_rows,
                                const std::uint64_t* queries, std::size_t n, std::size_t radius,
                                bool later, std::uint64_t* masks);
+  std::size_t (*hamming_spanning)(const std::uint64_t* rows, std::size_t n_rows,
+                                  const std::uint8_t* tables, const std::uint64_t* queries,
+                                  std::size_t n, std::size_t radius, std::uint64_t* joined,
+                                  HammingHit* hits);
   Edge* (*hamming_write)(std::uint64_t code, const std::uint64_t* codes,
                          const std::uint64_t* const* blocks, std::size_t begin, std::size_t end,
                          std::size_t row, const std::uint64_t* scores, Edge* out, const Edge* last);

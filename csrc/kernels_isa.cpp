@@ -38,6 +38,7 @@ const KernelTable table = {
     hamming_count,
     hamming_exact_table,
     hamming_masks,
+    hamming_spanning,
     hamming_write,
     signature_tile,
     spread_greys,

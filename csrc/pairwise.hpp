@@ -76,7 +76,8 @@ struct Plane {
 
 // How many pairs of a tile the plane has.
 inline std::uint64_t pairs_of(const Plane& plane, Range rows, Range cols) {
-  if (!plane.triangle) return static_cast<std::uint64_t>(rows.size()) * cols.size();
+  if (!plane.triangle || rows.end <= cols.begin)
+    return static_cast<std::uint64_t>(rows.size()) * cols.size();
   std::uint64_t pairs = 0;
   for (std::size_t i = rows.begin; i < rows.end; ++i)
     pairs += cols.end - std::min(cols.end, std::max(cols.begin, i + 1));

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clusterimg import _core
+from clusterimg import _core, kernels
 
 Codes = NDArray[np.uint64]
 LOOKS = ("folded", "capped", "counted", "dense")
@@ -180,6 +180,47 @@ def test_the_plan_is_told_and_does_not_change() -> None:
     assert _core.hamming_plan(codes[:9], threshold=0.9) == "all pairs, counted one by one"
     assert _core.hamming_plan(codes, threshold=1.0) == "no pairs: no score can be above the threshold"
     assert _core.hamming_plan(codes[:0], threshold=0.9) == "all pairs, counted one by one"
+
+
+@pytest.mark.parametrize("look", ["folded", "capped"])
+def test_columns_of_more_than_16_bits_and_crowds_in_them(isa: str, look: str) -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 2**64, (300, 1), dtype=np.uint64)
+    others = rng.integers(0, 2**64, (70_000, 1), dtype=np.uint64)
+    codes[100:] = codes[0]
+    others[65_300:66_300] = codes[0] ^ ONE  # on both sides of the last number of 16 bits
+    options = {"threshold": threshold(9)}
+    wanted = _core.hamming_edges_as(codes, others, look="counted", **options)
+    for n_threads in (1, 3):
+        found = _core.hamming_edges_as(codes, others, look=look, n_threads=n_threads, **options)
+        assert found.tobytes() == wanted.tobytes()
+    assert len(wanted) >= 201 * 1000
+
+
+@pytest.mark.parametrize("radius", [22, 26, 30])
+def test_components_where_many_are_near(isa: str, radius: int) -> None:
+    """They come of fewer pairs than are near; here in groups, whose codes are far from other groups'."""
+    rng = np.random.default_rng(radius)
+    n, n_groups = 3000, 40
+    code = rng.integers(0, 2**64, n_groups, dtype=np.uint64)
+    group = rng.integers(0, n_groups, n)
+    codes = code[group]
+    for _ in range(9):
+        codes ^= ONE << rng.integers(0, 64, n).astype(np.uint64)
+    centres = np.array([0, 2**64 - 1, 0x00000000FFFFFFFF], np.uint64)
+    apart = centres[rng.integers(0, 3, n)]
+    for _ in range(4):
+        apart ^= ONE << rng.integers(0, 64, n).astype(np.uint64)
+    for some in (codes, apart, rng.integers(0, 2**64, n, dtype=np.uint64)):
+        options = {"threshold": threshold(radius)}
+        edges = _core.hamming_edges_as(some[:, None], look="counted", **options)
+        wanted = kernels.components(edges, n)
+        for n_threads in (1, 2):
+            found = _core.hamming_components(some[:, None], n_threads=n_threads, **options)
+            np.testing.assert_array_equal(found, wanted)
+    assert "counted exactly" in _core.hamming_plan(apart[:, None], threshold=threshold(radius))
+    if radius < 32 - 8:
+        assert len(set(kernels.components(_core.hamming_edges(apart[:, None], **options), n).tolist())) == 3
 
 
 def test_wrong_looks() -> None:

@@ -5,6 +5,7 @@
 // that similar codes differ in, by asking that very division.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -16,7 +17,7 @@
 namespace clusterimg {
 
 // How all pairs are looked at; kernels/hamming_sliced.hpp has the bounds.
-// Dense is for edges of codes of one word alone, else the same as counted.
+// Dense is for codes of one word alone, else the same as counted.
 enum class Look { folded, capped, counted, dense };
 
 // The score of each count of differing bits.
@@ -41,6 +42,7 @@ class HammingScorer {
     Pulse pulse;
     AlignedScratch<std::uint8_t> tables, scratch;
     Scratch<HammingHit> hits;
+    std::array<std::uint64_t, hamming_side / 64> joined{};  // rows known to be of one component
   };
 
   HammingScorer(const std::uint64_t* a, const std::uint64_t* b, std::size_t n_words,
@@ -56,21 +58,29 @@ class HammingScorer {
   bool any() const { return least_ <= total_; }
   std::size_t radius() const { return total_ - least_; }
 
-  void look(Look look) { look_ = look == Look::dense ? Look::counted : look; }
+  void look(Look look) { look_ = look == Look::dense && n_words_ > 1 ? Look::counted : look; }
 
   State make_state(Monitor& monitor) const {
-    const bool sliced = look_ != Look::counted;
-    return {Pulse(monitor),
-            AlignedScratch<std::uint8_t>(
-                sliced ? hamming_tables_bytes(n_words_, look_ == Look::capped) : 0),
-            AlignedScratch<std::uint8_t>(sliced ? hamming_scratch_bytes : 0),
-            Scratch<HammingHit>(sliced ? hamming_most_hits : counted_rows * cols + 1)};
+    const bool capped = look_ == Look::capped, filtered = capped || look_ == Look::folded;
+    const bool dense = look_ == Look::dense;
+    const std::size_t tables = filtered ? hamming_tables_bytes(n_words_, capped)
+                               : dense  ? hamming_exact_bytes
+                                        : 0;
+    const std::size_t queries = dense ? hamming_exact_queries : counted_rows;
+    return {Pulse(monitor), AlignedScratch<std::uint8_t>(tables),
+            AlignedScratch<std::uint8_t>(filtered ? hamming_scratch_bytes : 0),
+            Scratch<HammingHit>(filtered ? hamming_most_hits : queries * cols + 1)};
   }
 
   void begin(State& state, Range r) const {
     if (!any() || look_ == Look::counted) return;
-    kernels().hamming_tables(a_ + r.begin * n_words_, r.size(), n_words_, look_ == Look::capped,
-                             state.tables.data());
+    const std::uint64_t* codes = a_ + r.begin * n_words_;
+    state.joined = {};
+    if (look_ == Look::dense)
+      kernels().hamming_exact_table(codes, r.size(), state.tables.data());
+    else
+      kernels().hamming_tables(codes, r.size(), n_words_, look_ == Look::capped,
+                               state.tables.data());
   }
 
   template <class Emit>
@@ -78,6 +88,8 @@ class HammingScorer {
     if (!any()) return;
     if (look_ == Look::counted)
       scan_counted(state, r, c, emit);
+    else if (look_ == Look::dense)
+      scan_dense(state, r, c, emit);
     else
       scan_sliced(state, r, c, emit);
   }
@@ -98,6 +110,23 @@ class HammingScorer {
     for (std::size_t k = 0; k < n; ++k) {
       const HammingHit hit = state.hits[k];
       emit(r.begin + hit.row, c.begin + hit.query, scores_[hit.differing]);
+    }
+  }
+
+  // Where most pairs are near, those of a triangle that span its components; no others have a sink
+  // that asks for this look (join.hpp).
+  template <class Emit>
+  void scan_dense(State& state, Range r, Range c, const Emit& emit) const {
+    for (std::size_t from = c.begin; from < c.end; from += hamming_exact_queries) {
+      const std::size_t n =
+          kernels().hamming_spanning(a_ + r.begin, r.size(), state.tables.data(), b_ + from,
+                                     std::min(hamming_exact_queries, c.end - from), radius(),
+                                     state.joined.data(), state.hits.data());
+      for (std::size_t k = 0; k < n; ++k) {
+        const std::size_t i = r.begin + state.hits[k].row, j = from + state.hits[k].query;
+        emit(std::min(i, j), std::max(i, j), scores_[state.hits[k].differing]);
+      }
+      state.pulse.after(64 * hamming_exact_queries + n);
     }
   }
 

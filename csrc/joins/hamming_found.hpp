@@ -1,7 +1,11 @@
 // Pairs of codes found by the bit-sliced filter, as edges. What is found is kept in half the bytes
 // of an edge until all is found and counted; then each edge is written where it belongs, once.
+//
+// 256 rows lie in the bits of registers and all columns are looked up in them, so that a band of
+// rows is found whole and the columns of each row come by rising number.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -22,33 +26,33 @@ class HammingFound {
       : codes_(codes),
         radius_(radius),
         capped_(look == Look::capped),
-        parts_((n_cols() + hamming_side - 1) / hamming_side),
-        band_rows_(rows_of_a_band(codes.n_a)),
+        parts_((codes.n_a + hamming_side - 1) / hamming_side),
         scores_(hamming_scores(codes.n_words)) {}
 
   Edges edges(int n_threads, Monitor& monitor) {
     for_each_unit(
         parts_.size(), n_threads, monitor, [&] { return State(codes_.n_words, capped_, monitor); },
-        [&](std::size_t unit, State& state) {
-          find(parts_.size() - 1 - unit, state, monitor);  // in a triangle the largest first
-        });
-    const std::size_t n_bands = (codes_.n_a + band_rows_ - 1) / band_rows_;
-    std::vector<std::size_t> begin(n_bands + 1, 0);
-    for (const std::vector<Part>& block : parts_)
-      for (const Part& part : block) begin[part.band + 1] += part.n;
-    for (std::size_t band = 0; band < n_bands; ++band) begin[band + 1] += begin[band];
-    Edges all(begin[n_bands]);
+        [&](std::size_t band, State& state) { find(band, state, monitor); });
+    std::vector<std::size_t> begin(parts_.size() + 1, 0);
+    for (std::size_t band = 0; band < parts_.size(); ++band) {
+      begin[band + 1] = begin[band];
+      for (const Part& part : parts_[band]) begin[band + 1] += part.n;
+    }
+    Edges all(begin[parts_.size()]);
     for_each_unit(
-        n_bands, n_threads, monitor, [&] { return Pulse(monitor); },
+        parts_.size(), n_threads, monitor, [&] { return Pulse(monitor); },
         [&](std::size_t band, Pulse& pulse) { write(band, all.data() + begin[band], pulse); });
     return all;
   }
 
  private:
-  // What a block found in a band of rows, or the beginning or end of it: a hit's row is the column
-  // in the block, its query the row in the band.
+  // A query has a number of 16 bits: so many columns are numbered from one on.
+  static constexpr std::size_t cols_at_once = 1 << 16;
+
+  // What a band of rows found in some columns: a hit's row is that in the band, its query the
+  // column from `col` on.
   struct Part {
-    std::size_t band;
+    std::size_t col;
     const HammingHit* found;
     std::size_t n;
   };
@@ -58,68 +62,57 @@ class HammingFound {
     State(std::size_t n_words, bool capped, Monitor& monitor)
         : pulse(monitor),
           tables(hamming_tables_bytes(n_words, capped)),
-          scratch(hamming_scratch_bytes),
-          hits(hamming_most_hits) {}
+          scratch(hamming_scratch_bytes) {}
     Pulse pulse;
     AlignedScratch<std::uint8_t> tables, scratch;
-    Scratch<HammingHit> hits;
     HammingHit* at = nullptr;  // where there is room
-    std::size_t room = 0, chunk = std::size_t{1} << 12;
+    std::size_t room = 0, chunk = 2 * hamming_most_hits;
   };
 
-  // Some bands, of whole tiles of rows: what lists the parts grows with the columns alone. A row in
-  // a band has a number of 16 bits.
-  static std::size_t rows_of_a_band(std::size_t n_rows) {
-    constexpr std::size_t some_bands = 256, most_tiles = (1 << 16) / hamming_side;
-    const std::size_t n_tiles = (n_rows + hamming_side - 1) / hamming_side;
-    const std::size_t tiles = std::max<std::size_t>(1, (n_tiles + some_bands - 1) / some_bands);
-    return std::min(tiles, most_tiles) * hamming_side;
-  }
-
-  std::size_t n_cols() const { return codes_.triangle ? codes_.n_a : codes_.n_b; }
-
-  // Finds the pairs of a block of columns, some rows at a time.
-  void find(std::size_t block, State& state, Monitor& monitor) {
-    const Range cols{block * hamming_side, std::min(n_cols(), (block + 1) * hamming_side)};
-    const std::uint64_t* codes = codes_.b + cols.begin * codes_.n_words;
-    kernels().hamming_tables(codes, cols.size(), codes_.n_words, capped_, state.tables.data());
-    const std::size_t end = codes_.triangle ? cols.end : codes_.n_a;
-    for (std::size_t i = 0; i < end; i += hamming_side) {
-      const Range rows{i, std::min(end, i + hamming_side)};
-      std::size_t n = kernels().hamming_hits(
-          codes, cols.size(), state.tables.data(), capped_, codes_.row(i), rows.size(),
-          codes_.n_words, radius_, i % band_rows_, state.scratch.data(), state.hits.data());
-      if (codes_.triangle && i == cols.begin) n = later(state.hits.data(), n, i % band_rows_);
-      keep(state, n, i / band_rows_, parts_[block]);
-      monitor.advance(pairs_of({codes_.n_a, n_cols(), codes_.triangle}, rows, cols));
-      state.pulse.after(16 * codes_.n_words * rows.size() + n);
+  // Finds the pairs of a band of rows, some columns at a time.
+  void find(std::size_t band, State& state, Monitor& monitor) {
+    const Range rows{band * hamming_side, std::min(codes_.n_a, (band + 1) * hamming_side)};
+    kernels().hamming_tables(codes_.row(rows.begin), rows.size(), codes_.n_words, capped_,
+                             state.tables.data());
+    const std::size_t begin = codes_.triangle ? rows.begin : 0;
+    const std::size_t end = codes_.triangle ? codes_.n_a : codes_.n_b;
+    for (std::size_t j = begin; j < end; j += hamming_side) {
+      const Range cols{j, std::min(end, j + hamming_side)};
+      const std::size_t first = (j - begin) % cols_at_once;
+      if (state.room < hamming_most_hits) more_room(state);
+      std::size_t n =
+          kernels().hamming_hits(codes_.row(rows.begin), rows.size(), state.tables.data(), capped_,
+                                 codes_.b + j * codes_.n_words, cols.size(), codes_.n_words,
+                                 radius_, first, state.scratch.data(), state.at);
+      if (codes_.triangle && j == begin) n = above_diagonal(state.at, n);
+      keep(state, n, j - first, parts_[band]);
+      monitor.advance(pairs_of({codes_.n_a, codes_.n_b, codes_.triangle}, rows, cols));
+      state.pulse.after(16 * codes_.n_words * cols.size() + n);
     }
   }
 
   // Leaves the hits above the diagonal.
-  static std::size_t later(HammingHit* hits, std::size_t n, std::size_t first) {
-    const auto not_later = [first](const HammingHit& hit) { return first + hit.row <= hit.query; };
-    return static_cast<std::size_t>(std::remove_if(hits, hits + n, not_later) - hits);
+  static std::size_t above_diagonal(HammingHit* hits, std::size_t n) {
+    const auto is_not = [](const HammingHit& hit) { return hit.query <= hit.row; };
+    return static_cast<std::size_t>(std::remove_if(hits, hits + n, is_not) - hits);
   }
 
-  // Adds n hits to the parts of a block.
-  void keep(State& state, std::size_t n, std::size_t band, std::vector<Part>& parts) {
+  // Adds n hits, which stand where there was room, to the parts of a band.
+  static void keep(State& state, std::size_t n, std::size_t col, std::vector<Part>& parts) {
     if (n == 0) return;
-    if (state.room < n) more_room(state, n);
-    HammingHit* const to = state.at;
-    std::copy_n(state.hits.data(), n, to);
+    const HammingHit* const found = state.at;
     state.at += n;
     state.room -= n;
-    if (!parts.empty() && parts.back().band == band && parts.back().found + parts.back().n == to)
+    if (!parts.empty() && parts.back().col == col && parts.back().found + parts.back().n == found)
       parts.back().n += n;
     else
-      parts.push_back({band, to, n});
+      parts.push_back({col, found, n});
   }
 
   // Chunks grow, so that a small join touches little memory and a large one has large pages.
-  void more_room(State& state, std::size_t n) {
-    constexpr std::size_t largest = std::size_t{1} << 19;
-    state.room = std::max(state.chunk, n);
+  void more_room(State& state) {
+    constexpr std::size_t largest = 16 * hamming_most_hits;
+    state.room = state.chunk;
     state.chunk = std::min(largest, 4 * state.chunk);
     Chunk chunk(state.room);
     state.at = chunk.data();
@@ -127,43 +120,31 @@ class HammingFound {
     chunks_.push_back(std::move(chunk));
   }
 
-  template <class Visit>
-  void each_part(std::size_t band, Pulse& pulse, const Visit& visit) const {
-    const auto before = [](const Part& part, std::size_t number) { return part.band < number; };
-    for (std::size_t block = 0; block < parts_.size(); ++block) {
-      const std::vector<Part>& parts = parts_[block];
-      auto part = std::lower_bound(parts.begin(), parts.end(), band, before);
-      for (; part != parts.end() && part->band == band; ++part) {
-        visit(block * hamming_side, *part);
-        pulse.after(4 * part->n);
-      }
-      pulse.after(16);
-    }
-  }
-
-  // Writes the edges of a band: those of a row come by rising block, and there by rising column.
+  // Writes the edges of a band.
   void write(std::size_t band, Edge* out, Pulse& pulse) const {
-    std::vector<Edge*> at(band_rows_ + 1, out);
-    std::vector<std::size_t> n(band_rows_, 0);
-    each_part(band, pulse, [&n](std::size_t, const Part& part) {
-      for (std::size_t k = 0; k < part.n; ++k) ++n[part.found[k].query];
-    });
-    for (std::size_t r = 0; r < band_rows_; ++r) at[r + 1] = at[r] + n[r];
+    std::array<std::size_t, hamming_side> n{};
+    for (const Part& part : parts_[band]) {
+      for (std::size_t k = 0; k < part.n; ++k) ++n[part.found[k].row];
+      pulse.after(2 * part.n);
+    }
+    std::array<Edge*, hamming_side> at;
+    for (std::size_t r = 0; r < hamming_side; ++r) at[r] = out, out += n[r];
     const double* scores = scores_.data();
-    each_part(band, pulse, [&](std::size_t col, const Part& part) {
+    const std::size_t first = band * hamming_side;
+    for (const Part& part : parts_[band]) {
       for (std::size_t k = 0; k < part.n; ++k) {
         const HammingHit hit = part.found[k];
-        *at[hit.query]++ = {static_cast<std::int32_t>(band * band_rows_ + hit.query),
-                            static_cast<std::int32_t>(col + hit.row), scores[hit.differing]};
+        *at[hit.row]++ = {static_cast<std::int32_t>(first + hit.row),
+                          static_cast<std::int32_t>(part.col + hit.query), scores[hit.differing]};
       }
-    });
+      pulse.after(4 * part.n);
+    }
   }
 
   Codes codes_;
   std::size_t radius_;
   bool capped_;
-  std::vector<std::vector<Part>> parts_;  // for each 256 columns, by rising row
-  std::size_t band_rows_;
+  std::vector<std::vector<Part>> parts_;  // for each 256 rows, by rising column
   std::vector<double> scores_;
   std::vector<Chunk> chunks_;
   std::mutex guard_;

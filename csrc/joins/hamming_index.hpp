@@ -318,7 +318,7 @@ class HammingIndex {
   // Costs in nanoseconds, fitted once on a Zen 3 core; they need only be right enough to choose by.
   static constexpr double sort_ns = 3.5, bucket_ns = 3, walk_ns = 30000, pair_ns = 0.5,
                           table_ns = 2300, kept_ns = 8, hit_ns = 40;
-  static double sliced_ns(bool capped) { return capped ? 14.5 : 8; }
+  static double sliced_ns(bool capped) { return capped ? 11.5 : 7; }
 
   // What it costs to count the pairs of n codes by one word.
   static double pairs_cost(std::size_t n, std::size_t radius) {

@@ -110,8 +110,8 @@ static void hamming_tables(const std::uint64_t* rows, std::size_t n, std::size_t
   }
 }
 
-// The table of 256 rows of one word that bounds nothing: ones and twos of each count side by side,
-// then the fours of all.
+// The table of 256 rows of one word that bounds nothing. A count of 0 to 5 is a one and two twos,
+// these as a pair: the one and where the twos differ side by side, then the first of the twos.
 static void hamming_exact_table(const std::uint64_t* rows, std::size_t n, std::uint8_t* tables) {
   Plane256 planes[65];
   planes[64] = Plane256{};
@@ -121,7 +121,7 @@ static void hamming_exact_table(const std::uint64_t* rows, std::size_t n, std::u
                              const Plane256& fours) {
     table[2 * at] = ones;
     table[2 * at + 1] = twos;
-    table[2 * bit_groups * group_values + at] = fours;
+    table[2 * bit_groups * group_values + at] = twos | fours;
   });
 }
 

@@ -48,75 +48,76 @@ static inline void first_rows(std::size_t n, Plane256& valid) {
   }
 }
 
-// Where a table has what group g of a query finds: `width` planes for each value.
+// Where a table has what group g of a query finds: `width` planes for each value. A rotation and a
+// mask make the place in bytes; compilers know the rotation, which costs less than to copy and
+// shift.
 template <std::size_t g, std::size_t width>
-static inline __attribute__((always_inline)) const Plane256* found(const Plane256* table,
+static inline __attribute__((always_inline)) const Plane256& found(const Plane256* table,
                                                                    std::uint64_t query) {
   constexpr std::size_t size = width * sizeof(Plane256);  // 32 or 64: a power of two
-  constexpr std::size_t log_size = width == 1 ? 5 : 6, shift = g * group_bits;
-  std::uint64_t offset;
-  if constexpr (shift >= log_size)
-    offset = query >> (shift - log_size);
-  else
-    offset = query << (log_size - shift);
-  offset &= (group_values - 1) * size;
+  constexpr std::size_t log_size = width == 1 ? 5 : 6, bit = g * group_bits;
+  constexpr std::size_t n_bits = bit + group_bits <= 64 ? group_bits : 64 - bit;
+  constexpr std::size_t turn = (64 + bit - log_size) % 64;
+  const std::uint64_t turned = query >> turn | query << (64 - turn) % 64;
+  const std::uint64_t offset = turned & (((std::size_t{1} << n_bits) - 1) * size);
   const char* at = reinterpret_cast<const char*>(table) + g * group_values * size + offset;
-  return reinterpret_cast<const Plane256*>(at);
+  return *reinterpret_cast<const Plane256*>(at);
+}
+
+typedef PlanePair<Plane256> Pair256;
+
+// What two groups of a query find in a table, as a pair.
+template <std::size_t width, std::size_t g>
+static inline __attribute__((always_inline)) void found_pair(const Plane256* table,
+                                                             std::uint64_t query, Pair256& pair) {
+  pair_up(found<g, width>(table, query), found<g + 1, width>(table, query), pair);
+}
+
+// Adds what four groups find, from g on.
+template <std::size_t width, std::size_t g>
+static inline __attribute__((always_inline)) void add_found(const Plane256* table,
+                                                            std::uint64_t query, Plane256& sum,
+                                                            Pair256& carry) {
+  Pair256 first, second;
+  found_pair<width, g>(table, query, first);
+  found_pair<width, g + 2>(table, query, second);
+  add_pairs(first, second, sum, carry);
 }
 
 // The sum of what a query finds in a folded table, 0 to 13: four planes.
 static inline __attribute__((always_inline)) void folded_sum(const Plane256* table,
                                                              std::uint64_t query, Plane256* sum) {
-#define FOUND(g) *found<g, 1>(table, query)
-  Plane256 ones = FOUND(0), twos, fours, eights, a, b, c, d;
-  hamming_add(FOUND(1), FOUND(2), ones, a);
-  hamming_add(FOUND(3), FOUND(4), ones, b);
-  hamming_add(FOUND(5), FOUND(6), ones, twos);
-  hamming_add(a, b, twos, c);
-  hamming_add(FOUND(7), FOUND(8), ones, a);
-  hamming_add(FOUND(9), FOUND(10), ones, b);
-  hamming_add(a, b, twos, d);
-  hamming_add(FOUND(11), FOUND(12), ones, a);
-#undef FOUND
-  half_add(a, twos, fours);
-  hamming_add(c, d, fours, eights);
+  Pair256 two_a, two_b, two_c, four;
+  Plane256 ones = found<0, 1>(table, query), twos, fours, eights;
+  add_found<1, 1>(table, query, ones, two_a);
+  add_found<1, 5>(table, query, ones, two_b);
+  begin_pairs(two_a, two_b, twos, four);
+  add_found<1, 9>(table, query, ones, two_c);
+  add_pair(two_c, twos, fours);
+  add_pair(four, fours, eights);
   sum[0] = ones, sum[1] = twos, sum[2] = fours, sum[3] = eights;
-}
-
-// Adds what a query finds for two groups of a capped table; the carries weigh 2 and 4.
-template <std::size_t g, std::size_t h>
-static inline __attribute__((always_inline)) void add_two(const Plane256* table,
-                                                          std::uint64_t query, Plane256& ones,
-                                                          Plane256& twos, Plane256& two,
-                                                          Plane256& four) {
-  const Plane256* a = found<g, 2>(table, query);
-  const Plane256* b = found<h, 2>(table, query);
-  hamming_add(a[0], b[0], ones, two);
-  hamming_add(a[1], b[1], twos, four);
 }
 
 // The sum of what a query finds in a capped table, 0 to 39: six planes.
-static inline __attribute__((always_inline)) void capped_sum(const Plane256* table,
+//   one, two   of the table's first value: two pointers, so that no address is worked out twice
+static inline __attribute__((always_inline)) void capped_sum(const Plane256* one,
+                                                             const Plane256* two,
                                                              std::uint64_t query, Plane256* sum) {
-  Plane256 ones = found<0, 2>(table, query)[0], twos = found<0, 2>(table, query)[1];
-  Plane256 fours, eights, two_a, two_b, four_a, four_b, four_c, eight_a, eight_b, eight_c;
-  add_two<1, 2>(table, query, ones, twos, two_a, four_a);
-  add_two<3, 4>(table, query, ones, twos, two_b, four_b);
-  hamming_add(two_a, two_b, twos, fours);
-  hamming_add(four_a, four_b, fours, eight_a);
-  add_two<5, 6>(table, query, ones, twos, two_a, four_a);
-  add_two<7, 8>(table, query, ones, twos, two_b, four_b);
-  hamming_add(four_a, four_b, fours, eight_b);
-  hamming_add(two_a, two_b, twos, four_c);
-  add_two<9, 10>(table, query, ones, twos, two_a, four_a);
-  hamming_add(four_a, four_c, fours, eights);
-  hamming_add(eight_a, eight_b, eights, sum[4]);
-  add_two<11, 12>(table, query, ones, twos, two_b, four_b);
-  hamming_add(two_a, two_b, twos, four_c);
-  hamming_add(four_b, four_c, fours, eight_c);
-  half_add(eight_c, eights, eight_b);
-  half_add(eight_b, sum[4], sum[5]);
+  Pair256 two_a, two_b, two_c, four_a, four_b, four_c, four_d, eight_a, eight_b, sixteen;
+  Plane256 ones = found<0, 2>(one, query), twos = found<0, 2>(two, query), fours, eights;
+  add_found<2, 1>(one, query, ones, two_a);
+  add_found<2, 1>(two, query, twos, four_a);
+  add_found<2, 5>(one, query, ones, two_b);
+  add_found<2, 5>(two, query, twos, four_b);
+  add_pairs(two_a, two_b, twos, four_c);
+  add_found<2, 9>(one, query, ones, two_c);
+  add_found<2, 9>(two, query, twos, four_d);
+  add_pair(two_c, twos, fours);
+  add_pairs(four_a, four_b, fours, eight_a);
+  add_pairs(four_c, four_d, fours, eight_b);
+  begin_pairs(eight_a, eight_b, eights, sixteen);
   sum[0] = ones, sum[1] = twos, sum[2] = fours, sum[3] = eights;
+  sum[4] = sixteen.differ, sum[5] = ~sixteen.differ & sixteen.one;
 }
 
 // The rows whose sum is not above a radius that the compiler knows: one operation for a plane.
@@ -133,17 +134,19 @@ static inline __attribute__((always_inline)) void not_above(const Plane256* sum,
 }
 
 // Which queries are perhaps near a row of one word.
+//   second   the table but one plane: it is handed in, so that the compiler knows nothing of it and
+//            adds no addresses up that the loads can
 //   near (n), which (n)   where the rows are, and the query; returns how many
 template <bool capped, std::size_t radius>
-static own_registers std::size_t near_words(const Plane256* table, const Plane256& rows,
-                                            const std::uint64_t* queries, std::size_t n,
-                                            Plane256* near, std::uint16_t* which) {
+static own_registers std::size_t near_words(const Plane256* table, const Plane256* second,
+                                            const Plane256& rows, const std::uint64_t* queries,
+                                            std::size_t n, Plane256* near, std::uint16_t* which) {
   constexpr std::size_t n_planes = capped ? 6 : 4;
   std::size_t n_near = 0;
   for (std::size_t j = 0; j < n; ++j) {
     Plane256 sum[n_planes], below;
     if constexpr (capped)
-      capped_sum(table, queries[j], sum);
+      capped_sum(table, second, queries[j], sum);
     else
       folded_sum(table, queries[j], sum);
     not_above<radius, n_planes>(sum, rows, below);
@@ -161,7 +164,7 @@ static std::size_t near_words_within(const Plane256* table, const Plane256& rows
                                      std::size_t radius, Plane256* near, std::uint16_t* which) {
   constexpr std::size_t middle = (least + most) / 2;
   if constexpr (least == most)
-    return near_words<capped, least>(table, rows, queries, n, near, which);
+    return near_words<capped, least>(table, table + 1, rows, queries, n, near, which);
   else if (radius <= middle)
     return near_words_within<capped, least, middle>(table, rows, queries, n, radius, near, which);
   else
@@ -185,7 +188,7 @@ static inline __attribute__((always_inline)) void add_word(const Plane256* table
   constexpr std::size_t n_planes = capped ? 6 : 4;
   Plane256 sum[n_planes], carry, next;
   if constexpr (capped)
-    capped_sum(table, query, sum);
+    capped_sum(table, table + 1, query, sum);
   else
     folded_sum(table, query, sum);
   half_add(sum[0], running[0], carry);

@@ -1,9 +1,9 @@
 // Pairs of codes of one word where many are near: which rows are near a query, as bits, without a
 // bound, and the edges that such bits stand for.
 //
-// For a group of 5 bits a table holds the count of differing bits itself, three planes (40 KB). 13
-// of them are summed by full adders, some 175 operations for 256 pairs; so nothing has to be
-// counted again but the score of a pair that is near.
+// For a group of 5 bits a table holds the count of differing bits itself: a one and a pair of twos,
+// three planes (40 KB). 13 of them are summed by adders of pairs, some 145 operations for 256
+// pairs; so nothing has to be counted again but the score of a pair that is near.
 //
 // kernels_isa.cpp includes hamming_sliced.hpp before this file.
 #pragma once
@@ -12,48 +12,61 @@
 
 namespace clusterimg::CLUSTERIMG_ISA {
 
-// The fours of what group g of a query finds in an exact table.
+// The upper planes of the count that group g of a query finds: its twos.
 template <std::size_t g>
-static inline __attribute__((always_inline)) const Plane256& fours_found(const Plane256* table,
-                                                                         std::uint64_t query) {
-  return *found<g, 1>(table + 2 * bit_groups * group_values, query);
+static inline __attribute__((always_inline)) void found_twos(const Plane256* table,
+                                                             std::uint64_t query, Pair256& pair) {
+  pair.differ = found<g, 2>(table + 1, query);
+  pair.one = found<g, 1>(table + 2 * bit_groups * group_values, query);
 }
 
-// Adds four groups from g on to a sum, but not the fours of the last; the carries weigh 8.
+// Adds the twos of two groups.
+template <std::size_t g, std::size_t h>
+static inline __attribute__((always_inline)) void add_twos(const Plane256* table,
+                                                           std::uint64_t query, Plane256& twos,
+                                                           Pair256& four) {
+  Pair256 first, second;
+  found_twos<g>(table, query, first);
+  found_twos<h>(table, query, second);
+  add_pairs(first, second, twos, four);
+}
+
+// Adds the twos of a group and those that were carried.
 template <std::size_t g>
-static inline __attribute__((always_inline)) void add_four(const Plane256* table,
-                                                           std::uint64_t query, Plane256& ones,
-                                                           Plane256& twos, Plane256& fours,
-                                                           Plane256* eight) {
-  Plane256 two_a, two_b, four_a, four_b, four_c;
-  add_two<g, g + 1>(table, query, ones, twos, two_a, four_a);
-  add_two<g + 2, g + 3>(table, query, ones, twos, two_b, four_b);
-  hamming_add(two_a, two_b, twos, four_c);
-  hamming_add(four_a, four_b, fours, eight[0]);
-  hamming_add(fours_found<g>(table, query), four_c, fours, eight[1]);
-  hamming_add(fours_found<g + 1>(table, query), fours_found<g + 2>(table, query), fours, eight[2]);
+static inline __attribute__((always_inline)) void add_twos(const Plane256* table,
+                                                           std::uint64_t query,
+                                                           const Pair256& carried, Plane256& twos,
+                                                           Pair256& four) {
+  Pair256 first;
+  found_twos<g>(table, query, first);
+  add_pairs(first, carried, twos, four);
 }
 
 // In how many bits the rows differ from a query, 0 to 64: seven planes.
 static inline __attribute__((always_inline)) void exact_sum(const Plane256* table,
                                                             std::uint64_t query, Plane256* sum) {
-  Plane256 ones = found<0, 2>(table, query)[0], twos = found<0, 2>(table, query)[1];
-  Plane256 fours = fours_found<0>(table, query), eight[3], late, a, b, c;
-  add_four<1>(table, query, ones, twos, fours, eight);
-  Plane256 eights = eight[0], sixteens;
-  hamming_add(eight[1], eight[2], eights, sixteens);
-  add_four<5>(table, query, ones, twos, fours, eight);
-  hamming_add(fours_found<4>(table, query), fours_found<8>(table, query), fours, late);
-  hamming_add(eight[0], eight[1], eights, a);
-  hamming_add(eight[2], late, eights, b);
-  hamming_add(a, b, sixteens, sum[5]);
-  add_four<9>(table, query, ones, twos, fours, eight);
-  half_add(fours_found<12>(table, query), fours, late);
-  hamming_add(eight[0], eight[1], eights, a);
-  hamming_add(eight[2], late, eights, b);
-  hamming_add(a, b, sixteens, c);
-  half_add(c, sum[5], sum[6]);
-  sum[0] = ones, sum[1] = twos, sum[2] = fours, sum[3] = eights, sum[4] = sixteens;
+  Plane256 ones = found<0, 2>(table, query), twos{}, fours, eights;
+  Pair256 two, four_a, four_b, eight_a, eight_b, sixteen_a, sixteen_b, last;
+  add_found<2, 1>(table, query, ones, two);
+  add_twos<0, 1>(table, query, twos, four_a);
+  add_twos<2, 3>(table, query, twos, four_b);
+  begin_pairs(four_a, four_b, fours, eight_a);
+  add_twos<4>(table, query, two, twos, four_a);
+  add_found<2, 5>(table, query, ones, two);
+  add_twos<5, 6>(table, query, twos, four_b);
+  add_pairs(four_a, four_b, fours, eight_b);
+  begin_pairs(eight_a, eight_b, eights, sixteen_a);
+  add_twos<7>(table, query, two, twos, four_a);
+  add_twos<8, 9>(table, query, twos, four_b);
+  add_pairs(four_a, four_b, fours, eight_a);
+  add_found<2, 9>(table, query, ones, two);
+  add_twos<10, 11>(table, query, twos, four_a);
+  add_twos<12>(table, query, two, twos, four_b);
+  add_pairs(four_a, four_b, fours, eight_b);
+  add_pairs(eight_a, eight_b, eights, sixteen_b);
+  begin_pairs(sixteen_a, sixteen_b, sum[4], last);
+  sum[0] = ones, sum[1] = twos, sum[2] = fours, sum[3] = eights;
+  sum[5] = last.differ, sum[6] = ~last.differ & last.one;
 }
 
 // `below` stays where a number's lower planes are not above the radius's: one plane more.
@@ -93,6 +106,43 @@ static std::size_t hamming_masks(const std::uint8_t* tables, std::size_t n_rows,
     }
   }
   return n_near;
+}
+
+// The rows and the queries that are connected by the pairs within a radius, through fewer of them.
+// Some rows are known to be connected with each other. A query near any of these is near one of
+// them in what comes out; so the rest of them are connected with it too, and need no pair.
+//   n        at most hamming_exact_queries
+//   joined   the rows known to be connected, as bits; rows that become so are added
+//   hits     room for a pair of each row and query; returns how many
+static std::size_t hamming_spanning(const std::uint64_t* rows, std::size_t n_rows,
+                                    const std::uint8_t* tables, const std::uint64_t* queries,
+                                    std::size_t n, std::size_t radius, std::uint64_t* joined,
+                                    HammingHit* hits) {
+  std::uint64_t masks[4 * hamming_exact_queries];
+  hamming_masks(tables, n_rows, queries, n, radius, false, masks);
+  std::size_t n_hits = 0;
+  for (std::size_t j = 0; j < n; ++j) {
+    const std::uint64_t* near = masks + 4 * j;
+    bool none_known = true, met = false;
+    for (std::size_t l = 0; l < 4; ++l) {
+      none_known = none_known && joined[l] == 0;
+      met = met || (joined[l] & near[l]) != 0;
+    }
+    bool needs_known = met;
+    for (std::size_t l = 0; l < 4; ++l) {
+      std::uint64_t left = near[l] & ~joined[l];
+      const std::uint64_t known = near[l] & joined[l];
+      if (needs_known && known != 0) left |= known & (~known + 1), needs_known = false;
+      if (met || none_known) joined[l] |= near[l];
+      for (; left != 0; left &= left - 1) {
+        const std::size_t row = 64 * l + lowest_bit(left);
+        const int differing = __builtin_popcountll(rows[row] ^ queries[j]);
+        hits[n_hits++] = {static_cast<std::uint16_t>(row), static_cast<std::uint16_t>(j),
+                          static_cast<std::uint32_t>(differing)};
+      }
+    }
+  }
+  return n_hits;
 }
 
 // Both halves of an edge, to be written at once.

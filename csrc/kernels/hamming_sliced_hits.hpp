@@ -15,39 +15,69 @@ static inline std::uint32_t count_differing(const std::uint64_t* a, const std::u
   return count;
 }
 
-// 64 rows that the filter kept some of for a query.
-struct NearWord {
-  std::uint64_t rows;
-  std::uint32_t place;  // 4 * query + which word of the plane
+// The words of planes in which any row is near, each with its place: 4 * query + which word.
+struct NearWords {
+  std::uint64_t* rows;
+  std::uint32_t* places;
 };
 
-// The words of planes in which any row is near. Most have none: each is written, and the next one
-// over it, so that nothing is guessed.
-//   words   room for all and one; returns how many
+#if defined(__AVX2__)
+// By which words of a plane are zero: how many are not, and those in front.
+alignas(16) static constexpr std::uint8_t words_left[16] = {4, 3, 3, 2, 3, 2, 2, 1,
+                                                            3, 2, 2, 1, 2, 1, 1, 0};
+#define HALVES(a, b, c, d) {2 * a, 2 * a + 1, 2 * b, 2 * b + 1, 2 * c, 2 * c + 1, 2 * d, 2 * d + 1}
+alignas(32) static constexpr std::uint32_t halves_left[16][8] = {
+    HALVES(0, 1, 2, 3), HALVES(1, 2, 3, 3), HALVES(0, 2, 3, 3), HALVES(2, 3, 3, 3),
+    HALVES(0, 1, 3, 3), HALVES(1, 3, 3, 3), HALVES(0, 3, 3, 3), HALVES(3, 3, 3, 3),
+    HALVES(0, 1, 2, 3), HALVES(1, 2, 3, 3), HALVES(0, 2, 3, 3), HALVES(2, 3, 3, 3),
+    HALVES(0, 1, 3, 3), HALVES(1, 3, 3, 3), HALVES(0, 3, 3, 3), HALVES(3, 3, 3, 3)};
+#undef HALVES
+#endif
+
+// Lists the words of n planes. Most have none: what is written too much is written over by the
+// next, so that nothing is guessed.
+//   words   room for all and four; returns how many
 static own_registers std::size_t near_words_of(const Plane256* near, const std::uint16_t* which,
-                                               std::size_t n, NearWord* words) {
+                                               std::size_t n, const NearWords& words) {
   std::size_t n_words = 0;
-  for (std::size_t c = 0; c < n; ++c)
+  for (std::size_t c = 0; c < n; ++c) {
+    const std::uint32_t place = 4 * std::uint32_t{which[c]};
+#if defined(__AVX2__)
+    const __m256i rows = reinterpret_cast<const __m256i&>(near[c]);
+    const __m256i is_zero = _mm256_cmpeq_epi64(rows, _mm256_setzero_si256());
+    const int zero = _mm256_movemask_pd(_mm256_castsi256_pd(is_zero));
+    const __m256i order = _mm256_load_si256(reinterpret_cast<const __m256i*>(halves_left[zero]));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(words.rows + n_words),
+                        _mm256_permutevar8x32_epi32(rows, order));
+    // Every other half of the order is twice the number of a word.
+    const __m256i even =
+        _mm256_permutevar8x32_epi32(order, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
+    const __m128i which_word = _mm_srli_epi32(_mm256_castsi256_si128(even), 1);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(words.places + n_words),
+                     _mm_add_epi32(which_word, _mm_set1_epi32(static_cast<int>(place))));
+    n_words += words_left[zero];
+#else
     for (std::size_t l = 0; l < 4; ++l) {
-      const std::uint64_t rows = near[c][l];
-      words[n_words].rows = rows;
-      words[n_words].place = static_cast<std::uint32_t>(4 * which[c] + l);
-      n_words += rows != 0;
+      words.rows[n_words] = near[c][l];
+      words.places[n_words] = place + static_cast<std::uint32_t>(l);
+      n_words += near[c][l] != 0;
     }
+#endif
+  }
   return n_words;
 }
 
 // Counts the pairs that the filter kept, and lists those within the radius.
 //   first_query   the number of the first of the queries
 template <bool one_word>
-static own_registers std::size_t count_kept(const NearWord* near, std::size_t n_near,
+static own_registers std::size_t count_kept(const NearWords& near, std::size_t n_near,
                                             const std::uint64_t* rows, const std::uint64_t* queries,
                                             std::size_t n_words, std::size_t radius,
                                             std::size_t first_query, HammingHit* hits) {
   std::size_t n_hits = 0;
   for (std::size_t k = 0; k < n_near; ++k) {
-    const std::size_t first = 64 * (near[k].place % 4), query = near[k].place / 4;
-    for (std::uint64_t left = near[k].rows; left != 0; left &= left - 1) {
+    const std::size_t first = 64 * (near.places[k] % 4), query = near.places[k] / 4;
+    for (std::uint64_t left = near.rows[k]; left != 0; left &= left - 1) {
       const std::size_t row = first + lowest_bit(left);
       const std::uint32_t count =
           one_word ? static_cast<std::uint32_t>(__builtin_popcountll(rows[row] ^ queries[query]))
@@ -73,7 +103,8 @@ static std::size_t hamming_hits(const std::uint64_t* rows, std::size_t n_rows,
   const Plane256* table = reinterpret_cast<const Plane256*>(tables);
   Plane256* near = reinterpret_cast<Plane256*>(scratch);
   Plane256* sums = near + hamming_side + 1;
-  NearWord* words = reinterpret_cast<NearWord*>(sums);  // once the sums have served
+  const NearWords words{reinterpret_cast<std::uint64_t*>(sums),  // once the sums have served
+                        reinterpret_cast<std::uint32_t*>(sums + 2 * hamming_side)};
   std::uint16_t which[hamming_side + 1];
   Plane256 valid;
   first_rows(n_rows, valid);
