@@ -60,11 +60,11 @@ def _add_course(train: argparse.ArgumentParser) -> None:
     _number(add, "--epochs", 60, "times every image is seen, at most")
     text = "end after so long, such as 90s, 10m or 1h; reading apart (no end)"
     add("--time-budget", metavar="TIME", help=text)
-    _number(add, "--patience", 10, "epochs without a gain of 0.1 %% after which it ends")
+    _number(add, "--patience", 10, "epochs without a gain of 0.1 %% after which it comes to an end")
     text = "share of the images kept apart for the validation loss (0.1)"
     add("--validation", type=float, default=0.1, metavar="SHARE", help=text)
-    _number(add, "--batch-size", 64, "images a step")
-    text = "the highest; it rises at first and falls along a cosine (0.002)"
+    _number(add, "--batch-size", 32, "images a step")
+    text = "the highest; it rises at first and falls at last (0.002)"
     add("--learning-rate", type=float, default=2e-3, metavar="R", help=text)
     _number(add, "--seed", 0, "of the first weights, the split, the order, the choice of images")
 

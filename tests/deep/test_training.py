@@ -174,17 +174,29 @@ def falling(values: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_patience_ends_it_and_the_best_is_kept(tiny: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    falling([0.5, 0.4, 0.3, 0.35, 0.36, 0.2999, 0.1], monkeypatch)
+    values = [0.5, 0.4, 0.3, 0.35, 0.36, 0.2999, 0.31, 0.32, 0.33, 0.1]
+    falling(values, monkeypatch)
     kept = fit(tiny, architecture=TINY, epochs=20, patience=3, batch_size=16, **CPU)
-    # 0.2999 is the lowest, so it is the model, but no gain of a thousandth: the patience is at its end.
+    # 0.2999 is the lowest, so it is the model, but no gain of a thousandth: the patience is used up. The rate
+    # falls, and as that gains nothing either, the training ends.
     assert kept.facts["outcome"]["ended"] == "patience"
-    assert [round(value, 4) for value in losses(kept)] == [0.5, 0.4, 0.3, 0.35, 0.36, 0.2999]
+    assert losses(kept) == values[:-1]
+    rates = [entry["learning_rate"] for entry in kept.facts["history"]]
+    assert rates[0] < rates[1] == rates[5] == 2e-3
+    assert rates[5] > rates[6] > rates[7] > rates[8] > 0
     assert kept.facts["outcome"]["best_epoch"] == 6.0
-    falling([0.5, 0.4, 0.3, 0.35, 0.36, 0.37], monkeypatch)
+    falling([0.5, 0.4, 0.3, 0.35], monkeypatch)
     third = fit(tiny, architecture=TINY, epochs=20, patience=3, batch_size=16, **CPU)
     assert third.facts["outcome"]["best_epoch"] == 3.0
     assert third.facts["digest"] != kept.facts["digest"]
     assert third.facts["digest"] == stopped_after(tiny, 9, epochs=20, patience=3, batch_size=16)
+
+
+def test_a_fall_that_gains_is_gone_through(tiny: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    falling([0.5, 0.4, 0.4, 0.4, 0.3, 0.2, 0.1], monkeypatch)
+    outcome = fit(tiny, architecture=TINY, epochs=20, patience=2, batch_size=16, **CPU).facts["outcome"]
+    # Four epochs level, of three steps; the fall is three sevenths of that.
+    assert (outcome["ended"], outcome["steps"]) == ("patience", 12 + 5)
 
 
 def stopped_after(pictures: np.ndarray, steps: int, **parameters: Any) -> str:
@@ -209,8 +221,9 @@ def test_epochs_end_it(tiny: np.ndarray) -> None:
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
     assert {total for _, _, total in seen} == {108}
     rates = [entry["learning_rate"] for entry in trained.facts["history"]]
+    assert rates[0] == 2e-3
     assert rates == sorted(rates, reverse=True)
-    assert rates[-1] < 0.1 * rates[0]
+    assert rates[-1] < 0.2 * rates[0]
 
 
 class Clock:
@@ -242,7 +255,7 @@ def test_a_budget_ends_it(tiny: np.ndarray, monkeypatch: pytest.MonkeyPatch, bud
     assert 0.7 * seconds <= outcome["steps"] <= seconds
     last = trained.facts["history"][-1]
     assert last["epochs"] == outcome["epochs"] == pytest.approx(outcome["steps"] / 5, abs=1e-3)
-    assert last["learning_rate"] < 0.25 * 2e-3  # the schedule came to its end
+    assert last["learning_rate"] < 0.6 * 2e-3  # the schedule came to its end
 
 
 def test_a_budget_that_is_long_enough_changes_nothing(tiny: np.ndarray) -> None:
@@ -336,7 +349,7 @@ def test_killed_and_resumed_is_as_never_killed(
     whole = fit(tiny, **options, **CPU)
     assert resumed.facts["digest"] == whole.facts["digest"]
     assert resumed.facts["history"] == whole.facts["history"]
-    assert resumed.facts["outcome"]["steps"] == whole.facts["outcome"]["steps"] == 200
+    assert resumed.facts["outcome"]["steps"] == whole.facts["outcome"]["steps"]
 
 
 class StopError(Exception):

@@ -205,7 +205,15 @@ class Loop:
             record.waited += 1
         self._loss_sum, record.epoch_loss, record.epoch_images = self._zero(), 0.0, 0
         if not record.ended and record.waited >= self._parameters.patience:
-            record.ended = "patience"
+            self._lose_patience()
+
+    def _lose_patience(self) -> None:
+        """Let the learning rate fall, which is a last chance; if it falls already, end."""
+        if not self.plan.can_cut(self.record.step):
+            self.record.ended = "patience"
+            return
+        self.plan = self.plan.cut(self.record.step)
+        self.record.waited = 0
 
     def validation_loss(self) -> float:
         """Return the mean loss of all validation images, in evaluation mode."""
@@ -222,14 +230,15 @@ class Loop:
         record, budget = self.record, self._parameters.time_budget
         assert budget is None or isinstance(budget, float)
         if budget is not None:
-            if not self.plan.is_measured:
+            if not (self.plan.is_measured or self.plan.is_cut):
                 self._measure(budget)
             if self._spent() >= budget:
                 record.ended = "budget"
                 return
         if record.step >= self.plan.total:
             all_steps = self._parameters.epochs * self.plan.per_epoch
-            record.ended = "epochs" if record.step >= all_steps else "budget"
+            early = "patience" if self.plan.is_cut else "budget"
+            record.ended = "epochs" if record.step >= all_steps else early
 
     def _measure(self, budget: float) -> None:
         """Plan by the speed so far, as soon as it is known; the first step, which is slow, doesn't count."""

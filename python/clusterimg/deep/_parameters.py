@@ -33,7 +33,7 @@ class Parameters:
     epochs : times every image is seen, at most
     batch_size : images a step
     learning_rate : the highest of the schedule
-    patience : epochs without a gain after which it ends
+    patience : epochs without a gain after which the learning rate falls; once it does, after which it ends
     validation : share of the images that is kept apart to judge by
     seed : of the first weights, the split and the order of the images
     device : "auto" (cuda, else mps, else cpu) or one of them
@@ -48,7 +48,7 @@ class Parameters:
     perceptual_layers: tuple[str, ...] | None = None
     contrastive: float = 0.0
     epochs: int = 60
-    batch_size: int = 64
+    batch_size: int = 32
     learning_rate: float = 2e-3
     patience: int = 10
     validation: float = 0.1

@@ -100,7 +100,7 @@ def train(
     perceptual_layers: Sequence[str] | str | None = None,
     contrastive: float = 0.0,
     epochs: int = 60,
-    batch_size: int = 64,
+    batch_size: int = 32,
     learning_rate: float = 2e-3,
     patience: int = 10,
     validation: float = 0.1,
@@ -130,8 +130,9 @@ def train(
     contrastive : weight of a contrastive term beside the loss; 0 leaves it out
     epochs : times every image is seen, at most
     batch_size : images a step
-    learning_rate : the highest; it rises over the first steps and falls along a cosine
-    patience : epochs without a gain of 0.1 % in validation loss after which it ends
+    learning_rate : the highest; it rises over the first steps, and falls over the last three tenths
+    patience : epochs without a gain of 0.1 % in validation loss after which the rate falls early, and, once
+        it does, after which the training ends
     validation : share of the images that is kept apart for the validation loss; the weights with the lowest
         are the model
     seed : of the first weights, the split, the order and the choice of images

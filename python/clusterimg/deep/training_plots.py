@@ -25,7 +25,7 @@ __all__ = ["curve_png", "history_csv", "reconstructions_png", "write_plots"]
 
 _INK, _PALE, _LINE, _WARM, _GRID = "#1f2933", "#61707f", "#2f6fae", "#c8553d", "#e3e7eb"
 _PAIRS = 4  # of each kind: best, median, worst
-_SHARP_RANGE = 8.0  # from so many times the least loss on, the losses are on a logarithmic axis
+_SHARP_RANGE = 4.0  # from so many times the least loss on, the losses are on a logarithmic axis
 _DPI = 130
 _MOST_SCORED = 2000
 
@@ -90,6 +90,7 @@ def curve_png(facts: Mapping[str, Any]) -> bytes:
         figure.text(0.105, 0.902, _subtitle(outcome), size=9, color=_PALE)
         _draw_losses(losses, column, outcome)
         _draw_rates(rates, column)
+        figure.align_ylabels()
         return _png(figure)
 
 
