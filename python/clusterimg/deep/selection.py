@@ -3,7 +3,7 @@
 files → pictures → embedding → **candidates fitted, scored, one chosen** → labels
 
 Three scores are those of the books: silhouette (more is better), Calinski-Harabasz (more) and Davies-Bouldin
-(less). Together, by their mean rank, they favour extreme numbers of clusters. The rule `neighbours` adds to the
+(less). Together, by mean rank, they favour extreme numbers of clusters. The rule `neighbours` adds to the
 silhouette, an outlier counted as 0, the modularity of the labels in the graph of mutual nearest neighbours.
 
 On five sets of images (objects, faces, digits, two of photos) under three embeddings the chosen labeling is
