@@ -208,6 +208,8 @@ def test_edges_join_mutual_neighbours_by_their_distance() -> None:
     sample = sample_of(points, 0, 2**30)  # two neighbours of six points
     assert sample.edges.T.tolist() == [[0, 1], [0, 2], [1, 2], [3, 4], [3, 5], [4, 5]]
     np.testing.assert_allclose(sample.weights, [1, 2 / 9, 2 / 4, 1, 3 / 16, 3 / 9])
+    chain = sample_of(np.array([[0.0], [1.0], [2.5], [10.0]]), 0, 2**30)  # one neighbour each, 2.5's is 1
+    assert chain.edges.T.tolist() == [[0, 1]]
 
 
 def test_a_sample_is_the_same_for_a_seed_and_holds_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,6 +235,9 @@ def test_outliers_do_not_buy_a_win() -> None:
     assert whole is not None
     assert part is not None
     assert part.silhouette > whole.silhouette
+    assert whole.counted() == (whole.silhouette, whole.calinski_harabasz, -whole.davies_bouldin)
+    assert part.counted()[0] == part.silhouette * part.share < whole.counted()[0]
+    assert part.counted()[1:] == (part.calinski_harabasz * part.share, -part.davies_bouldin / part.share)
     fits = [
         Fit(Candidate("kmeans", (("n_clusters", k),)), labels, 0.0) for k, labels in ((1, thrown), (2, truth))
     ]

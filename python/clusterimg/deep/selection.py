@@ -3,9 +3,13 @@
 files → pictures → embedding → **candidates fitted, scored, one chosen** → labels
 
 Three scores are those of the books: silhouette (more is better), Calinski-Harabasz (more) and Davies-Bouldin
-(less). Together, by their mean rank, they take extreme numbers of clusters: the labeling so chosen is .19
-ARI behind the best candidate on average. The rule `neighbours` adds to the silhouette the modularity of the
-labels in the graph of mutual nearest neighbours.
+(less). Together, by mean rank, they favour extreme numbers of clusters. The rule `neighbours` adds to the
+silhouette, an outlier counted as 0, the modularity of the labels in the graph of mutual nearest neighbours.
+
+On five sets of images (objects, faces, digits, two of photos) under three embeddings the chosen labeling is
+behind the best candidate by this much of the adjusted Rand index, on average of the 15, with the 115 or 119
+default candidates: the three by mean rank .22 (.39 if outliers don't count), silhouette alone .18,
+modularity alone .05, `neighbours` .04 (9 of the 15 within .05, the worst .12).
 """
 
 from __future__ import annotations
