@@ -562,12 +562,7 @@ def test_any_names_of_folders(tmp_path: Path, name: str) -> None:
     assert f"result: {shown}/result\n" in done.stdout
     assert json.loads((here / out / "run.json").read_text())["folder"] == escape_name(str(folder))
     assert_complete(here / out, before)
-    assert (
-        call_here(
-            "run", f"./{name}", "--out", f"./{out}", "--transfer", "move", "--resume", cwd=here
-        ).returncode
-        == 0
-    )
+    assert call_here(*command, "--resume", cwd=here).returncode == 0
     advice = done.stdout.rpartition("to put the files back: clusterimg undo")[2]
     undo = subprocess.run(
         ["bash", "-c", f'"$0" -m clusterimg undo {advice}', sys.executable], cwd=here, capture_output=True
