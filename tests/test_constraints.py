@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import clusterimg as ci
-from clusterimg import EDGE_DTYPE, ResultError, UsageError, pipeline
+from clusterimg import EDGE_DTYPE, ResultError, UsageError
 from clusterimg._linking import Linking
 from clusterimg.backends import select
 from clusterimg.clustering import LINKAGES
@@ -23,14 +23,10 @@ from pictures import Grey, blend, groups, noisy, partition, picture, save
 from test_environment import rows
 from test_linkage import by_definition
 from test_pipeline import interrupt_at
-from test_resume import ReaderHere
+
+pytestmark = pytest.mark.usefixtures("read_here")
 
 OPTIONS: dict[str, Any] = {"method": "ssim", "threshold": 0.8, "size": (32, 24), "transfer": "none"}
-
-
-@pytest.fixture(autouse=True)
-def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "Reader", ReaderHere)
 
 
 def walk() -> dict[str, Grey]:

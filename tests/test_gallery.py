@@ -27,6 +27,8 @@ from clusterimg.methods import create
 from commands import call_here, error_of
 from pictures import blend, groups, noisy, picture, save
 
+pytestmark = pytest.mark.usefixtures("read_here")
+
 Data = dict[str, Any]
 
 
