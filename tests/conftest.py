@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from clusterimg import _core
+from clusterimg import _core, pipeline
 from clusterimg.backends import Engine, numba, reference, select
+from reader_here import ReaderHere
 
 # A shell that starts us in the background has Ctrl-C ignored, and so would every process of ours.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -75,6 +76,12 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     _core.use_isa(request.param)
     yield request.param
     _core.use_isa(before)
+
+
+@pytest.fixture
+def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs read in this process, quickly: that of the reader has tests of its own."""
+    monkeypatch.setattr(pipeline, "Reader", ReaderHere)
 
 
 @pytest.fixture(scope="session")

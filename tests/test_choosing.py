@@ -14,6 +14,8 @@ from clusterimg.picker import ThresholdCurve
 from clusterimg.picker.auto import choose_automatically
 from pictures import groups, partition, save
 
+pytestmark = pytest.mark.usefixtures("read_here")
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

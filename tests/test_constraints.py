@@ -13,23 +13,20 @@ import numpy as np
 import pytest
 
 import clusterimg as ci
-from clusterimg import EDGE_DTYPE, ResultError, UsageError, pipeline
+from clusterimg import EDGE_DTYPE, ResultError, UsageError
 from clusterimg._linking import Linking
 from clusterimg.backends import select
 from clusterimg.clustering import LINKAGES
 from clusterimg.results import escape_name
+from commands import call_here, error_of
 from pictures import Grey, blend, groups, noisy, partition, picture, save
-from test_environment import call, error_of, rows
+from test_environment import rows
 from test_linkage import by_definition
 from test_pipeline import interrupt_at
-from test_resume import ReaderHere
+
+pytestmark = pytest.mark.usefixtures("read_here")
 
 OPTIONS: dict[str, Any] = {"method": "ssim", "threshold": 0.8, "size": (32, 24), "transfer": "none"}
-
-
-@pytest.fixture(autouse=True)
-def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "Reader", ReaderHere)
 
 
 def walk() -> dict[str, Grey]:
@@ -275,7 +272,7 @@ def test_wrong_constraints_are_named_before_anything_is_written(
 def test_a_wrong_table_is_named(tmp_path: Path, text: str, code: int, message: str) -> None:
     folder = save(tmp_path / "photos", {"a.png": picture(1), "b.png": picture(2)})
     (tmp_path / "pairs.csv").write_text(text)
-    done = call("run", folder, "--must-link", tmp_path / "pairs.csv")
+    done = call_here("run", folder, "--must-link", tmp_path / "pairs.csv")
     assert message in error_of(done, code)
     assert not (tmp_path / "photos_clustered").exists()
 
@@ -287,7 +284,7 @@ def test_the_command_line_tells_of_linkage_and_constraints(tmp_path: Path) -> No
     must = table(tmp_path / "must.csv", [(escape_name(odd), "b.png"), ("b.png", escape_name(odd))])
     cannot = table(tmp_path / "cannot.csv", [("c.png", "b.png")])
     out = tmp_path / "out"
-    done = call(
+    done = call_here(
         "run", folder, "--out", out, "--linkage", "average", "--must-link", must, "--cannot-link", cannot
     )
     assert done.returncode == 0, done
@@ -301,7 +298,7 @@ def test_the_command_line_tells_of_linkage_and_constraints(tmp_path: Path) -> No
     assert run["parameters"]["linkage"] == "average"
     assert run["parameters"]["must_link"] == str(must)
     assert run["counts"]["refused"] == 1
-    plain = call("run", folder, "--out", tmp_path / "plain")
+    plain = call_here("run", folder, "--out", tmp_path / "plain")
     assert "linkage" not in plain.stdout and "link" not in plain.stdout.replace("linkage", "")
     assert not (tmp_path / "plain" / "refused.csv").exists()
 
@@ -317,7 +314,7 @@ def test_resume_finds_again_only_what_the_constraints_change(tmp_path: Path) -> 
     run = ("run", folder, "--batch-size", 4, "--resume", "--cannot-link", cannot, "--json")
 
     def done(*more: object) -> dict[str, Any]:
-        finished = call(*run, *more)
+        finished = call_here(*run, *more)
         assert finished.returncode == 0, finished
         found: dict[str, Any] = json.loads(finished.stdout)
         return found
@@ -343,7 +340,7 @@ def test_resume_finds_again_only_what_the_constraints_change(tmp_path: Path) -> 
     table(cannot, [])
     assert done()["counts"]["refused"] == 0
     assert not (out / "refused.csv").exists()
-    fresh = call("run", folder, "--batch-size", 4, "--out", tmp_path / "fresh")
+    fresh = call_here("run", folder, "--batch-size", 4, "--out", tmp_path / "fresh")
     assert fresh.returncode == 0
     assert (out / "clusters.csv").read_bytes() == (tmp_path / "fresh" / "clusters.csv").read_bytes()
     assert {path.name for path in out.iterdir()} == {path.name for path in (tmp_path / "fresh").iterdir()}

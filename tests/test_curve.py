@@ -150,14 +150,14 @@ def share_inside(whole: ThresholdCurve, part: ThresholdCurve) -> tuple[float, fl
 def test_the_truth_lies_in_the_interval(sample: int) -> None:
     features = planted(1000, 1)
     whole = curve([features])
-    inside = [share_inside(whole, curve([features], sample=sample, seed=seed)) for seed in range(20)]
+    inside = [share_inside(whole, curve([features], sample=sample, seed=seed)) for seed in range(10)]
     assert np.mean(inside, axis=0).min() > 0.9
 
 
 def test_estimates_are_unbiased() -> None:
     features = planted(1000, 2)
     whole = curve([features])
-    some = [curve([features], sample=100, seed=seed) for seed in range(200)]
+    some = [curve([features], sample=100, seed=seed) for seed in range(100)]
     for threshold in (0.7, 0.85):
         truth, found = whole.at(threshold), [one.at(threshold) for one in some]
         for name in ("pairs", "images"):

@@ -1,6 +1,6 @@
 """Disks that are full or read-only, rights that are missing, folders and names as people have them.
 
-Every run is a real process.
+A command is a real process where its rights, its start or its end are what is tested.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from pathlib import Path
 import pytest
 
 from clusterimg.results import escape_name, unescape_name
+from commands import Done, call, call_here, error_of
 from pictures import Grey, groups, noisy, picture, save
-
-Done = subprocess.CompletedProcess[str]
 
 _WITHOUT_RIGHTS = """
 import ctypes, os, sys
@@ -51,33 +50,12 @@ sys.exit(cli.main(arguments))
 """`python -c AT STAGE ACTION …` runs a command line, and Python code when a stage begins."""
 
 
-def call(*arguments: object, start: tuple[str, ...] = ("-m", "clusterimg"), cwd: Path | None = None) -> Done:
-    command = [sys.executable, *start, *map(os.fspath, map(_as_path, arguments))]
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
-    done = subprocess.run(command, capture_output=True, cwd=cwd, env=environment, timeout=120)
-    out, err = done.stdout.decode(), done.stderr.decode()  # always UTF-8, whatever the names
-    assert "Traceback" not in err, err
-    return subprocess.CompletedProcess(command, done.returncode, out, err)
-
-
-def _as_path(argument: object) -> str | Path:
-    return argument if isinstance(argument, Path) else str(argument)
-
-
 def without_rights(*arguments: object) -> Done:
     """Call as somebody for whom permissions hold, which they don't for root."""
     done = call(*arguments, start=("-c", _WITHOUT_RIGHTS))
     if done.stderr.startswith("prctl: "):
         pytest.skip(f"root can't give up its rights here: {done.stderr}")
     return done
-
-
-def error_of(done: Done, code: int = 3) -> str:
-    """Return the one line that tells of an error."""
-    assert done.returncode == code, done
-    assert done.stderr.startswith("clusterimg: error: ")
-    assert done.stderr.count("\n") == 1
-    return done.stderr[len("clusterimg: error: ") : -1]
 
 
 def rows(table: Path) -> list[dict[str, str]]:
@@ -156,7 +134,7 @@ ADVICE = "the disk is full: free some space, or choose an --out on another disk"
 def test_a_disk_that_fills_up_during_the_hand_over(disk: Disk, many: Path, transfer: str) -> None:
     before, out = contents(many), disk.place / "out"
     disk.set("size=512k")
-    text = error_of(call("run", many, "--out", out, "--transfer", transfer))
+    text = error_of(call_here("run", many, "--out", out, "--transfer", transfer))
     assert text.startswith(f"can't write {out}/result/")
     assert text.endswith(ADVICE)
     arrived = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in out.rglob("result/*/*.png")}
@@ -167,11 +145,11 @@ def test_a_disk_that_fills_up_during_the_hand_over(disk: Disk, many: Path, trans
         assert contents(many).keys().isdisjoint(arrived)
         assert contents(many) | arrived == before
     disk.set("size=8m")
-    done = call("run", many, "--out", out, "--transfer", transfer, "--resume")
+    done = call_here("run", many, "--out", out, "--transfer", transfer, "--resume")
     assert done.returncode == 0, done.stderr
     assert "used from before: the features of 200 images\n" in done.stdout
     assert_complete(out, before)
-    assert call("undo", out).returncode == 0
+    assert call_here("undo", out).returncode == 0
     assert contents(many) == before
 
 
@@ -179,7 +157,7 @@ def test_a_disk_that_fills_up_during_the_hand_over(disk: Disk, many: Path, trans
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The table of a run on a disk with space."""
     folder = save(tmp_path_factory.mktemp("whole") / "photos", groups(2, 2, 1))
-    assert call("run", folder, "--method", "ssim", "--transfer", "none").returncode == 0
+    assert call_here("run", folder, "--method", "ssim", "--transfer", "none").returncode == 0
     return folder.with_name("photos_clustered").joinpath("clusters.csv").read_bytes()
 
 
@@ -193,7 +171,7 @@ def test_a_disk_that_is_full_at_a_stage(disk: Disk, folder: Path, whole: bytes, 
     assert text.endswith(ADVICE)
     assert contents(folder) == before
     filler.unlink()
-    assert call(*command, "--resume").returncode == 0
+    assert call_here(*command, "--resume").returncode == 0
     assert (out / "clusters.csv").read_bytes() == whole
     assert not list(out.rglob("*tmp*"))
 
@@ -206,12 +184,12 @@ def test_too_little_space_is_said_before_a_file_is_handed_over(
         with path.open("ab") as stream:
             stream.write(bytes(300_000))
     before, out = contents(folder), disk.place / "out"
-    text = error_of(call("run", folder, "--out", out, "--transfer", transfer))
+    text = error_of(call_here("run", folder, "--out", out, "--transfer", transfer))
     assert text.startswith(f"{out} has 0.001 GB free, the images need 0.002 GB: free some space, choose an")
     assert contents(folder) == before
     assert not (out / "result").exists()
     disk.set("size=4m")
-    done = call("run", folder, "--out", out, "--transfer", transfer, "--resume")
+    done = call_here("run", folder, "--out", out, "--transfer", transfer, "--resume")
     assert done.returncode == 0
     assert_complete(out, before)
 
@@ -221,7 +199,7 @@ def test_too_little_space_is_said_before_a_file_is_handed_over(
 
 def test_a_read_only_disk(disk: Disk, folder: Path) -> None:
     out, inner = disk.place / "out", save(disk.place / "photos", groups(1, 2, 0))
-    assert call("run", folder, "--out", out).returncode == 0
+    assert call_here("run", folder, "--out", out).returncode == 0
     before = contents(disk.place)
     disk.set("ro")
     advice = "the file system is read-only: choose another --out"
@@ -230,35 +208,35 @@ def test_a_read_only_disk(disk: Disk, folder: Path) -> None:
         ["--out", out, "--resume"],
         ["--out", out, "--overwrite"],
     ):
-        text = error_of(call("run", folder, *arguments))
+        text = error_of(call_here("run", folder, *arguments))
         assert text.startswith(f"can't write {arguments[1]}")
         assert text.endswith(advice)
-    assert str(out) in error_of(call("undo", out))
-    assert error_of(call("run", inner)) == f"can't write {inner}_clustered: {advice}"
+    assert str(out) in error_of(call_here("undo", out))
+    assert error_of(call_here("run", inner)) == f"can't write {inner}_clustered: {advice}"
     other = folder.with_name("other")
-    refused = error_of(call("run", inner, "--transfer", "move", "--out", other), code=2)
+    refused = error_of(call_here("run", inner, "--transfer", "move", "--out", other), code=2)
     assert refused == f"{inner} is read-only, so nothing can be moved: use copy"
     assert not other.exists()
     assert contents(disk.place) == before
-    assert call("run", inner, "--out", other).returncode == 0
+    assert call_here("run", inner, "--out", other).returncode == 0
     assert_complete(other, contents(inner))
 
 
 @pytest.mark.parametrize("transfer", ["copy", "move", "symlink"])
 def test_a_result_on_another_file_system(disk: Disk, folder: Path, transfer: str) -> None:
     before, out = contents(folder), disk.place / "out"
-    done = call("run", folder, "--out", out, "--transfer", transfer)
+    done = call_here("run", folder, "--out", out, "--transfer", transfer)
     assert done.returncode == 0, done.stderr
     assert contents(folder) == ({} if transfer == "move" else before)
     assert_complete(out, before)
-    undone = call("undo", out)
+    undone = call_here("undo", out)
     assert undone.returncode == 0, undone.stderr
     assert contents(folder) == before
     assert not (out / "result").exists()
 
 
 def test_hard_links_do_not_reach_another_file_system(disk: Disk, folder: Path) -> None:
-    done = call("run", folder, "--out", disk.place / "out", "--transfer", "hardlink")
+    done = call_here("run", folder, "--out", disk.place / "out", "--transfer", "hardlink")
     assert error_of(done, code=2) == (
         f"{disk.place}/out is on another file system, where no hard link reaches: use copy"
     )
@@ -326,7 +304,7 @@ def test_files_of_a_read_only_subfolder_are_not_moved(folder: Path, disk: Disk) 
         assert done.returncode == 0, done.stderr
         assert contents(folder) == {}
         assert_complete(out, before)
-        assert call("undo", out).returncode == 0
+        assert call_here("undo", out).returncode == 0
         assert contents(folder) == before
 
 
@@ -361,7 +339,7 @@ os.utime("1_1.png", (5, 5))
         left_out = dict.fromkeys(["0_0.png", "0_1.png", "1_0.png", "1_1.png"], "")
         assert targets == left_out | {"single_0.png": "result/outliers/single_0.png"}
         assert (out / targets["single_0.png"]).read_bytes() == before["single_0.png"][0]
-        assert call("undo", out).returncode == 0
+        assert call_here("undo", out).returncode == 0
         shutil.rmtree(folder / "1_0.png")
         for name, (data, mtime_ns) in before.items():
             (folder / name).write_bytes(data)
@@ -382,7 +360,7 @@ def test_a_folder_that_vanishes(folder: Path) -> None:
         assert at(stage, action, "run", folder).returncode == 0
         assert [row["reason"] for row in rows(out / "skipped.csv")] == [reason] * 5
         away.rename(folder)
-        assert call("run", folder, "--resume").returncode == 0
+        assert call_here("run", folder, "--resume").returncode == 0
         assert_complete(out, before)
         shutil.rmtree(out)
 
@@ -410,7 +388,7 @@ def test_one_process_at_a_time_in_a_result_folder(folder: Path, tmp_path: Path) 
         ("run", folder, "--overwrite"),
         ("undo", out),
     ):
-        text = error_of(call(*command))
+        text = error_of(call_here(*command))
         assert text == f"{out} is in use by another run: wait for it, or choose another --out"
     wait.unlink()
     assert first.wait(60) == 0
@@ -429,7 +407,7 @@ def test_what_out_may_be(folder: Path, tmp_path: Path, kind: str) -> None:
     if kind == "with files":
         (out / "mine.txt").write_text("mine")
     elif kind == "with a result":
-        assert call("run", folder, *options).returncode == 0
+        assert call_here("run", folder, *options).returncode == 0
     elif kind != "empty":
         out.rmdir()
         if kind == "a file":
@@ -439,11 +417,11 @@ def test_what_out_may_be(folder: Path, tmp_path: Path, kind: str) -> None:
             if kind == "a link":
                 (tmp_path / "elsewhere").mkdir()
     before = contents(tmp_path)
-    done = call("run", folder, *options)
+    done = call_here("run", folder, *options)
     if kind in ("empty", "a link"):
         assert done.returncode == 0, done.stderr
         assert_complete(out, contents(folder))
-        assert call("undo", out).returncode == 0
+        assert call_here("undo", out).returncode == 0
         return
     refusals = {
         "with files": "holds files that are not from a run: choose another --out",
@@ -454,7 +432,7 @@ def test_what_out_may_be(folder: Path, tmp_path: Path, kind: str) -> None:
     assert error_of(done, code=2) == f"{out} {refusal}"
     for option in ("--resume", "--overwrite"):
         if kind != "with a result":
-            assert error_of(call("run", folder, *options, option), code=2) == f"{out} {refusal}"
+            assert error_of(call_here("run", folder, *options, option), code=2) == f"{out} {refusal}"
     assert contents(tmp_path) == before
 
 
@@ -463,7 +441,7 @@ def test_a_result_inside_the_folder_is_never_read(folder: Path) -> None:
     before, out = contents(folder), folder / "sorted" / "out"
     command = ("run", folder, "--out", out, "--recursive")
     for options in ([], ["--resume"], ["--resume", "--transfer", "move"], ["--overwrite"]):
-        done = call(*command, *options)
+        done = call_here(*command, *options)
         if options == ["--overwrite"]:
             assert (
                 error_of(done, code=2) == f"{out} holds moved originals: put them back first, by undo {out}"
@@ -471,7 +449,7 @@ def test_a_result_inside_the_folder_is_never_read(folder: Path) -> None:
         else:
             assert done.returncode == 0, done.stderr
             assert_complete(out, before)
-    assert call("undo", out).returncode == 0
+    assert call_here("undo", out).returncode == 0
     shutil.rmtree(folder / "sorted")
     assert contents(folder) == before
 
@@ -481,7 +459,7 @@ def test_out_must_not_hold_the_folder(folder: Path) -> None:
     link = folder.with_name("link")
     link.symlink_to(folder)
     for out in (folder, folder.parent, Path("/"), link, folder / "..", folder / "." / "x" / ".."):
-        text = error_of(call("run", folder, "--out", out), code=2)
+        text = error_of(call_here("run", folder, "--out", out), code=2)
         assert text == f"{out} is or holds the folder of the images: choose another --out"
     assert contents(folder) == before
 
@@ -489,7 +467,7 @@ def test_out_must_not_hold_the_folder(folder: Path) -> None:
 def test_what_the_folder_may_be(folder: Path, tmp_path: Path) -> None:
     link, out = tmp_path / "link", tmp_path / "out"
     link.symlink_to(folder)
-    assert call("run", link).returncode == 0
+    assert call_here("run", link).returncode == 0
     assert_complete(tmp_path / "photos_clustered", contents(folder))
     (tmp_path / "empty").mkdir()
     refusals = {
@@ -498,16 +476,16 @@ def test_what_the_folder_may_be(folder: Path, tmp_path: Path) -> None:
         tmp_path / "empty": "holds no files (subfolders need recursive)",
     }
     for path, reason in refusals.items():
-        text = error_of(call("run", path, "--out", out), code=2)
+        text = error_of(call_here("run", path, "--out", out), code=2)
         assert str(path) in text and text.endswith(reason)
         assert not out.exists()
     one = save(tmp_path / "one", {"a.png": picture(1)})
-    done = call("run", one)
+    done = call_here("run", one)
     assert "1 image: 0 clusters of 0 images, 1 outlier\n" in done.stdout
     none = tmp_path / "none"
     none.mkdir()
     (none / "a.txt").write_text("text")
-    done = call("run", none)
+    done = call_here("run", none)
     assert done.returncode == 0
     assert "0 images: 0 clusters of 0 images, 0 outliers\n" in done.stdout
     assert "skipped: a.txt (not an image): listed in skipped.csv\n" in done.stdout
@@ -564,10 +542,10 @@ def test_any_names_of_files(tmp_path: Path, transfer: str) -> None:
     for row in rows(out / "clusters.csv"):
         link = out / f"batch_0/cluster_{row['batch_cluster']}" / Path(unescape_name(row["target"])).name
         assert link.exists()
-    again = call("run", folder, "--recursive", "--transfer", transfer, "--resume")
+    again = call_here("run", folder, "--recursive", "--transfer", transfer, "--resume")
     assert "used from before: the features of 32 images\n" in again.stdout
     assert_complete(out, before)
-    assert call("undo", out).returncode == 0
+    assert call_here("undo", out).returncode == 0
     assert contents(folder) == before
     assert not (out / "result").exists()
 
@@ -584,20 +562,17 @@ def test_any_names_of_folders(tmp_path: Path, name: str) -> None:
     assert f"result: {shown}/result\n" in done.stdout
     assert json.loads((here / out / "run.json").read_text())["folder"] == escape_name(str(folder))
     assert_complete(here / out, before)
-    assert (
-        call("run", f"./{name}", "--out", f"./{out}", "--transfer", "move", "--resume", cwd=here).returncode
-        == 0
-    )
+    assert call_here(*command, "--resume", cwd=here).returncode == 0
     advice = done.stdout.rpartition("to put the files back: clusterimg undo")[2]
     undo = subprocess.run(
         ["bash", "-c", f'"$0" -m clusterimg undo {advice}', sys.executable], cwd=here, capture_output=True
     )
     assert undo.returncode == 0, undo.stderr
     assert contents(folder) == before
-    again = call(*command, "--resume", cwd=here)
+    again = call_here(*command, "--resume", cwd=here)
     assert "used from before: the features of 3 images\n" in again.stdout
     moved = (here / out).rename(here / "elsewhere")
-    assert call("undo", moved).returncode == 0
+    assert call_here("undo", moved).returncode == 0
     assert contents(folder) == before
 
 
@@ -613,14 +588,14 @@ def test_a_path_that_is_too_long(folder: Path) -> None:
     advice = "the path is too long for this file system: choose a shorter --out"
     for transfer in ("copy", "move"):
         out = long / ("o" * (4095 - 200 - len(str(long)))) / transfer
-        text = error_of(call("run", folder, "--out", out, "--transfer", transfer))
+        text = error_of(call_here("run", folder, "--out", out, "--transfer", transfer))
         assert text.startswith(f"can't write {out}")
         assert text.endswith(advice)
         moved = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in out.glob("result/*/*.png")}
         assert contents(folder) | moved == before
-        assert call("undo", out).returncode == 0
+        assert call_here("undo", out).returncode == 0
         assert contents(folder) == before
-    text = error_of(call("run", folder, "--out", long / ("o" * 250) / ("o" * 250)))
+    text = error_of(call_here("run", folder, "--out", long / ("o" * 250) / ("o" * 250)))
     assert text.endswith(advice)
 
 

@@ -24,8 +24,10 @@ from clusterimg.backends import select
 from clusterimg.clustering import first_members
 from clusterimg.gallery import _chains, _columns, _pairs, _sprites
 from clusterimg.methods import create
+from commands import call_here, error_of
 from pictures import blend, groups, noisy, picture, save
-from test_environment import call, error_of
+
+pytestmark = pytest.mark.usefixtures("read_here")
 
 Data = dict[str, Any]
 
@@ -717,10 +719,10 @@ def test_a_result_in_use_is_refused(result: ci.Result) -> None:
 
 
 def test_the_command(result: ci.Result, tmp_path: Path) -> None:
-    done = call("report", result.out)
+    done = call_here("report", result.out)
     index = result.out / "report" / "index.html"
     assert (done.returncode, done.stdout, done.stderr) == (0, f"13 images: {index}\n", "")
-    done = call("report", result.out, "--out", tmp_path / "page", "--thumbnail-size", 64, "--json")
+    done = call_here("report", result.out, "--out", tmp_path / "page", "--thumbnail-size", 64, "--json")
     told = json.loads(done.stdout)
     assert told == {
         "index": str(tmp_path / "page" / "index.html"),
@@ -729,25 +731,25 @@ def test_the_command(result: ci.Result, tmp_path: Path) -> None:
         "without_pairs": "",
     }
     assert data_of(tmp_path / "page")["thumbnails"]["cell"] == 64
-    done = call("report", result.out, "--no-thumbnails", "--quiet")
+    done = call_here("report", result.out, "--no-thumbnails", "--quiet")
     assert (done.returncode, done.stdout) == (0, "")
     assert data_of(result.out / "report")["thumbnails"] is None
-    assert "32 to 512" in error_of(call("report", result.out, "--thumbnail-size", 5), 2)
-    assert "manifest.jsonl" in error_of(call("report", tmp_path))
-    assert "No such file" in error_of(call("report", tmp_path / "gone"))
+    assert "32 to 512" in error_of(call_here("report", result.out, "--thumbnail-size", 5), 2)
+    assert "manifest.jsonl" in error_of(call_here("report", tmp_path))
+    assert "No such file" in error_of(call_here("report", tmp_path / "gone"))
 
 
 def test_run_and_merge_make_it(photos: Path, tmp_path: Path) -> None:
-    done = call("run", photos, "--out", tmp_path / "out", "--report")
+    done = call_here("run", photos, "--out", tmp_path / "out", "--report")
     assert f"report: {tmp_path / 'out' / 'report' / 'index.html'}" in done.stdout
-    done = call("merge", tmp_path / "out", "--out", tmp_path / "merged", "--report", "--strict")
+    done = call_here("merge", tmp_path / "out", "--out", tmp_path / "merged", "--report", "--strict")
     assert done.returncode == 0 and (tmp_path / "merged" / "report" / "index.html").exists()
 
 
 def test_what_has_no_thumbnail_is_told(result: ci.Result) -> None:
     for file in ("single.png", "chain_2.png"):
         (result.out / result.targets[result.files.index(file)]).write_bytes(b"")
-    done = call("report", result.out)
+    done = call_here("report", result.out)
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
         "clusterimg: no thumbnail: chain_2.png empty file",

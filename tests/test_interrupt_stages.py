@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import clusterimg as ci
+from commands import call_here
 from pictures import groups, noisy, picture, save
-from test_environment import call, contents
+from test_environment import contents
 
 RUN = """
 import sys, time
@@ -148,7 +149,7 @@ OPTIONS = ("--batch-size", "2", "--merge", "exact")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The result of a run that nobody interrupted."""
     folder = photos(tmp_path_factory.mktemp("unbroken") / "photos")
-    assert call("run", folder, *OPTIONS).returncode == 0
+    assert call_here("run", folder, *OPTIONS).returncode == 0
     return folder.with_name("photos_clustered")
 
 
@@ -226,7 +227,7 @@ def test_undo_goes_on_after_ctrl_c(tmp_path: Path, n_calls: int) -> None:
     out = ci.run(folder, transfer="move").out
     interrupt(f"wait_in(undoing, '_perform', {n_calls})", "undo", out, ready=ready)
     interrupt("wait_in(_moving, '_remove', 2)", "undo", out, ready=ready)
-    assert call("undo", out).returncode == 0
+    assert call_here("undo", out).returncode == 0
     assert contents(folder) == before
     assert not (out / "result").exists()
 

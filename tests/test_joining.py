@@ -11,19 +11,16 @@ import numpy as np
 import pytest
 
 import clusterimg as ci
-from clusterimg import pipeline, results
+from clusterimg import results
 from clusterimg.methods import METHODS
 from pictures import Grey, groups, noisy, partition, picture, save
 from test_pipeline import chain
-from test_resume import DAMAGE, ReaderHere, contents, snapshot
+from test_resume import DAMAGE, contents, snapshot
+
+pytestmark = pytest.mark.usefixtures("read_here")
 
 ALL_METHODS = sorted(METHODS)
 TRANSFERS = ("copy", "move", "hardlink", "symlink", "none")
-
-
-@pytest.fixture(autouse=True)
-def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "Reader", ReaderHere)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,9 +50,10 @@ class Case(NamedTuple):
 
 
 CASES = [
-    *(Case("ssim", size, IMAGE_COUNTS) for size in ((7, 7), (64, 64))),
-    *(Case("ssim", size, IMAGE_COUNTS[:-1]) for size in ((7, 8), (8, 7), (9, 31), (7, 80))),
-    *(Case("template", size, IMAGE_COUNTS) for size in ((1, 1), (7, 8), (9, 31), (64, 64))),
+    Case("ssim", (7, 7), IMAGE_COUNTS),
+    *(Case("ssim", size, IMAGE_COUNTS[:-1]) for size in ((7, 8), (8, 7), (9, 31), (7, 80), (64, 64))),
+    Case("template", (7, 8), IMAGE_COUNTS),
+    *(Case("template", size, IMAGE_COUNTS[:-1]) for size in ((1, 1), (9, 31), (64, 64))),
     Case("sliding", (), (0, 1, 2, 17)),
     *(Case("hamming", (n_words,), CODE_COUNTS) for n_words in (1, 2, 9, 64)),
     *(Case("signature", (n_slots,), CODE_COUNTS) for n_slots in (1, 3, 128)),
@@ -61,6 +63,7 @@ CASES = [
     ),
 ]
 ALL_CASES = pytest.mark.parametrize("case", CASES, ids=str)
+RULES = ("ratio", "absolute", "relative")
 REFERENCE_MOST = 17  # images: it scores pair by pair
 
 
@@ -330,7 +333,7 @@ def test_score_at_a_threshold_is_not_similar(engine: Engine, defined: Any, case:
     few, scores = part(values, 0, n), scores[:n, :n]
     own = np.unique(scores[np.triu_indices(n, 1)])
     own = own[np.isfinite(own)]
-    for score in own[:: 1 + len(own) // (30 if engine.report.name == "cpp" else 5)]:
+    for score in own[:: 1 + len(own) // (12 if engine.report.name == "cpp" else 5)]:
         for threshold in (score, np.nextafter(score, -np.inf)):
             got = engine.edges(kernel_of(case), few, threshold=float(threshold), **dict(case.options))
             assert_same_edges(got, edges_above(scores, threshold, triangle=True))
@@ -553,16 +556,22 @@ def test_descriptors_of_an_image_match_themselves(engine: Engine, max_distance: 
     np.testing.assert_array_equal(np.diag(relative), 0)
 
 
-def test_orb_descriptors_of_photos_match_as_in_opencv(engine: Engine, photos: list[np.ndarray]) -> None:
+@pytest.fixture(scope="session")
+def orb_matches(photos: list[np.ndarray]) -> tuple[Ragged, dict[str, list[float]]]:
+    """Descriptors of photos, and what OpenCV's matcher finds among them under each rule."""
     orb = cv2.ORB_create(500)
     noisy = [cv2.GaussianBlur(photo, (3, 3), 0) for photo in photos[:3]]
     sets = [orb.detectAndCompute(photo, None)[1] for photo in [*photos[:4], *noisy]]
-    ragged = Ragged.from_arrays(sets, empty=np.empty((0, 32), np.uint8))
-    for rule in ("ratio", "absolute", "relative"):
-        got = engine.edges("descriptor", ragged, threshold=-1.0, rule=rule, max_distance=40)
-        wanted = [matched_share(sets[e["i"]], sets[e["j"]], rule, 40) for e in got]
-        np.testing.assert_array_equal(got["score"], wanted)
-        assert len(got) == 21
+    pairs = list(combinations(sets, 2))
+    wanted = {rule: [matched_share(*pair, rule, 40) for pair in pairs] for rule in RULES}
+    return Ragged.from_arrays(sets, empty=np.empty((0, 32), np.uint8)), wanted
+
+
+def test_orb_descriptors_of_photos_match_as_in_opencv(engine: Engine, orb_matches: Any) -> None:
+    sets, wanted = orb_matches
+    for rule in RULES[:1] if engine.report.name == "reference" else RULES:
+        got = engine.edges("descriptor", sets, threshold=-1.0, rule=rule, max_distance=40)
+        np.testing.assert_array_equal(got["score"], wanted[rule])
 
 
 # --- images of unequal size ---

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,11 @@ import numpy as np
 import pytest
 
 import clusterimg as ci
-from clusterimg import pipeline
-from clusterimg._versions import decoder_versions
-from clusterimg.backends import Engine
-from clusterimg.errors import ImageError
-from clusterimg.extraction import Item, read_item
-from clusterimg.methods import Method
 from pictures import groups, partition, picture, save
+from reader_here import ReaderHere
 from test_pipeline import interrupt_at
+
+pytestmark = pytest.mark.usefixtures("read_here")
 
 N_IMAGES = 7
 
@@ -41,34 +38,6 @@ def folder(tmp_path: Path) -> Path:
 
 def run(folder: Path, **options: Any) -> ci.Result:
     return ci.run(folder, **{"recursive": True, **options})
-
-
-class ReaderHere:
-    """Reads images in this process, quickly: that of its own has tests of its own."""
-
-    def __init__(self, method: Method, engine: Engine, *, decode: str) -> None:
-        self._method, self._engine, self._decode = method, engine, decode
-
-    def __enter__(self) -> ReaderHere:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def start(self) -> Mapping[str, str]:
-        return decoder_versions()
-
-    def read(self, folder: Path, files: Iterable[str]) -> Iterator[Item | ImageError]:
-        for file in files:
-            try:
-                yield read_item(folder / file, self._method, self._engine, self._decode)
-            except ImageError as error:
-                yield error
-
-
-@pytest.fixture(autouse=True)
-def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "Reader", ReaderHere)
 
 
 _made: dict[str, Path] = {}

@@ -209,21 +209,22 @@ def test_the_command(photos: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_killed_in_its_training_goes_on(photos: Path, tmp_path: Path) -> None:
-    long = {**TRAINING, "epochs": 400, "patience": 400}
-    training = [f"{name}={value}" for name, value in long.items()]
+    long = {**TRAINING, "epochs": 100_000, "patience": 100_000, "time_budget": "3s"}
     out = tmp_path / "out"
-    call = command("run", photos, "--method", "deep", "--out", out, "--threads", 1, "--training", *training)
-    process = subprocess.Popen(call, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (out / "autoencoder.pt.state").exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert len(list(photos.iterdir())) == 30
+    call = command(
+        *("run", photos, "--method", "deep", "--out", out, "--threads", 1, "--models", "kmeans:n_clusters=5"),
+        *("--training", *(f"{name}={value}" for name, value in long.items())),
+    )
+    pictures = out / "autoencoder.pt.pictures"
+    with subprocess.Popen(call, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        while not (pictures.exists() and pictures.stat().st_size == 30 * 3 * 16 * 16):
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    assert len(list(photos.iterdir())) == 30 and not (out / "autoencoder.pt").exists()
     done = subprocess.run([*call, "--resume"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert not (out / "autoencoder.pt.state").exists() and (out / "autoencoder.pt").exists()
+    assert (out / "autoencoder.pt").exists() and not pictures.exists()
 
 
 def test_without_the_extra_the_error_names_it(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
