@@ -1,12 +1,13 @@
 """The deep path: what each embedding and each cluster model finds, what the label-free choice is worth.
 
-    CLUSTERIMG_DATA=… python benchmarks/bench_deep.py [deep] [deep-choice] [deep-speed] [--write]
+    CLUSTERIMG_DATA=… python benchmarks/bench_deep.py [deep] [deep-choice] [deep-pairs] [deep-speed] [--write]
 
 prints tables in Markdown; with `--write` they replace those in benchmarks/README.md. Embeddings are kept in
 the folder that CLUSTERIMG_CACHE names, if it does, so that a second run is quick.
 
 deep:         ARI and NMI of embedding x model, of the best candidate and of the one chosen without labels.
 deep-choice:  how far the chosen one is from the best, by the rule that chooses.
+deep-pairs:   precision, recall and F1 of pairs by their cosine, by threshold.
 deep-speed:   images a CPU second: training by loss, embedding by network. One thread.
 """
 
@@ -20,26 +21,27 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.metrics.cluster import pair_confusion_matrix
 from threadpoolctl import threadpool_limits
 
 import clusterimg as ci
 import readme
 from clusterimg.backends import select
-from clusterimg.deep._candidate_fits import fit_group, groups_of, reduced, resolved
+from clusterimg.deep._candidate_fits import resolved
 from clusterimg.deep.cluster_models import parse_models
 from clusterimg.deep.embedding import reduced as components
 from clusterimg.deep.embedding import unit_vectors
 from clusterimg.deep.pictures import PictureShape, read_pictures
-from clusterimg.deep.selection import choose
+from clusterimg.deep.selection import Row, choose, fit_all
 
 SETS = ("coil100_dev", "orl_faces_dev", "mnist_dev", "cifar10_dev", "caltech101_dev")
 SEEDS = (0, 1, 2)
+DEFAULT = "neighbours"
 SHOWN = ("kmeans", "agglomerative", "dbscan", "gaussianmixture", "hdbscan")
 Vectors = NDArray[np.float32]
 
@@ -133,28 +135,26 @@ def agreement(groups: NDArray[np.int64], labels: NDArray[np.int32]) -> tuple[flo
 
 
 def tried(known: Known, points: Vectors, seed: int) -> Tried:
-    candidates = resolved(points, parse_models(None, len(points)), seed)
-    few = reduced(points, seed)
-    ari, nmi = {}, {}
-    for group in groups_of(candidates):
-        members = [candidates[k] for k in group]
-        seen = few if members[0].model == "gaussianmixture" else points
-        for fit in fit_group(seen, members, seed):
-            if fit.labels is not None:
-                ari[str(fit.candidate)], nmi[str(fit.candidate)] = agreement(known.groups, fit.labels)
     [kmeans] = parse_models([f"kmeans:n_clusters={known.groups.max() + 1}"], len(points))
-    at_true_k = fit_group(points, [kmeans], seed)[0].labels
-    assert at_true_k is not None
-    rows = [row for row in choose(points, seed=seed, n_jobs=1).rows if row.is_valid]
-    by_scores: dict[str, Callable[[Any], float]] = {
-        "default": lambda row: -row.score,
-        "mean rank of the three": lambda row: row.mean_rank,
-        "silhouette": lambda row: -row.silhouette * (1 - row.outliers),
-        "Calinski-Harabasz": lambda row: row.rank_calinski_harabasz,
-        "Davies-Bouldin": lambda row: row.rank_davies_bouldin,
-    }
-    chosen = {rule: min(rows, key=score).name for rule, score in by_scores.items()}
-    return Tried(ari, nmi, agreement(known.groups, at_true_k)[0], chosen)
+    candidates = resolved(points, parse_models(None, len(points)), seed)
+    fits = fit_all(points, [*candidates, kmeans], seed, 4 << 30, 1, None)
+    found = [(0.0, 0.0) if fit.labels is None else agreement(known.groups, fit.labels) for fit in fits]
+    names = [str(fit.candidate) for fit in fits]
+    rows = [row for row in choose(points, candidates, seed=seed, n_jobs=1).rows if row.is_valid]
+    chosen = {rule: min(rows, key=score).name for rule, score in RULES.items()}
+    ari, nmi = (dict(zip(names[:-1], column, strict=False)) for column in zip(*found, strict=True))
+    return Tried(ari, nmi, found[-1][0], chosen)
+
+
+RULES: dict[str, Callable[[Row], float]] = {
+    "neighbours": lambda row: -row.score,
+    "mean rank": lambda row: row.mean_rank,
+    "modularity": lambda row: -row.modularity,
+    "silhouette": lambda row: -row.silhouette * (1 - row.outliers),
+    "Calinski-Harabasz": lambda row: -row.calinski_harabasz * (1 - row.outliers),
+    "Davies-Bouldin": lambda row: row.davies_bouldin / (1 - row.outliers),
+}
+"""What is least for the candidate that is taken; those of the three scores weigh the share of outliers."""
 
 
 def all_tried(data: Path) -> Iterator[tuple[Known, str, list[Tried]]]:
@@ -200,9 +200,9 @@ def deep(data: Path) -> Iterator[str]:
             EMBEDDINGS[embedding][1],
             spread([run.at_true_k for run in runs]),
             *best,
-            "**" + spread([run.ari[run.chosen["default"]] for run in runs]) + "**",
-            spread([run.nmi[run.chosen["default"]] for run in runs]),
-            f"`{runs[0].chosen['default']}`",
+            "**" + spread([run.ari[run.chosen[DEFAULT]] for run in runs]) + "**",
+            spread([run.nmi[run.chosen[DEFAULT]] for run in runs]),
+            f"`{runs[0].chosen[DEFAULT]}`",
         ]
         yield "| " + " | ".join(cells) + " |"
 
@@ -212,7 +212,7 @@ def max_of(ari: dict[str, float], model: str) -> float:
 
 
 def deep_choice(data: Path) -> Iterator[str]:
-    rules = ("default", "mean rank of the three", "silhouette", "Calinski-Harabasz", "Davies-Bouldin")
+    rules = tuple(RULES)
     yield "ARI of the best candidate less that of the chosen one, mean of three seeds."
     yield ""
     yield "| set | embedding | best | " + " | ".join(rules) + " |"
@@ -231,6 +231,33 @@ def deep_choice(data: Path) -> Iterator[str]:
     within = [sum(value <= 0.05 for value in lost[rule]) for rule in rules]
     n = len(SETS) * len(EMBEDDINGS)
     yield f"| within .05, of {n} | | | " + " | ".join(map(str, within)) + " |"
+
+
+def deep_pairs(data: Path) -> Iterator[str]:
+    """Near-duplicates by the cosine of efficientnet-lite0, among distractors."""
+    pool = Known.read(data, "tiny_pool_dev")
+    sets = [Known.read(data, name) for name in ("copies_dev", "real_series_dev")]
+    yield "| threshold | " + " | ".join(f"{known.name} + {pool.name}: P, R, F1" for known in sets) + " |"
+    yield "|---" * 3 + "|"
+    edges = []
+    for known in sets:
+        vectors = np.concatenate([kept("lite0", known, 0), kept("lite0", pool, 0)])
+        edges.append(select().edges("cosine", vectors, threshold=0.7))
+    for threshold in np.arange(0.74, 0.93, 0.02):
+        cells = []
+        for known, found in zip(sets, edges, strict=True):
+            groups = np.concatenate([known.groups, known.groups.max() + 1 + np.arange(len(pool.paths))])
+            labels = ci.components(found[found["score"] > threshold], len(groups))
+            cells.append(", ".join(f"{value:.3f}" for value in pairwise(groups, labels)))
+        yield f"| {threshold:.2f} | " + " | ".join(cells) + " |"
+
+
+def pairwise(groups: NDArray[np.int64], labels: NDArray[np.int32]) -> tuple[float, float, float]:
+    """Return precision, recall and F1 over pairs."""
+    alone = np.where(labels >= 0, labels, len(labels) + np.arange(len(labels)))
+    (_, wrong), (missed, right) = pair_confusion_matrix(groups, alone)
+    precision, recall = right / max(1, right + wrong), right / (right + missed)
+    return precision, recall, 2 * right / (2 * right + wrong + missed)
 
 
 def deep_speed(data: Path) -> Iterator[str]:
@@ -267,7 +294,8 @@ def deep_speed(data: Path) -> Iterator[str]:
 def main() -> None:
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        readme.run_parts(__doc__, {"deep": deep, "deep-choice": deep_choice, "deep-speed": deep_speed})
+        parts = {"deep": deep, "deep-choice": deep_choice, "deep-pairs": deep_pairs, "deep-speed": deep_speed}
+        readme.run_parts(__doc__, parts)
 
 
 if __name__ == "__main__":
