@@ -258,6 +258,25 @@ def test_a_budget_ends_it(tiny: np.ndarray, monkeypatch: pytest.MonkeyPatch, bud
     assert last["learning_rate"] < 0.6 * 2e-3  # the schedule came to its end
 
 
+def test_a_budget_holds_when_steps_become_slow(tiny: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(0.0)
+    step = _loop.Loop._train_step
+
+    def slower(loop: Any) -> None:
+        clock.now += 1.0 if loop.record.step < 20 else 5.0
+        step(loop)
+
+    monkeypatch.setattr(_loop, "_monotonic", clock)
+    monkeypatch.setattr(_loop.Loop, "_train_step", slower)
+    outcome = fit(tiny, architecture=TINY, epochs=900, batch_size=8, time_budget=60, **CPU).facts["outcome"]
+    assert (outcome["ended"], outcome["steps"], outcome["seconds"]) == ("budget", 28, 60.0)
+
+
+def test_a_seed_decides_the_first_weights(tiny: np.ndarray) -> None:
+    first, again, other = (stopped_after(tiny, 0, seed=seed) for seed in (1, 1, 2))
+    assert first == again != other
+
+
 def test_a_budget_that_is_long_enough_changes_nothing(tiny: np.ndarray) -> None:
     plain, within = (
         fit(tiny, architecture=TINY, epochs=3, batch_size=8, time_budget=budget, **CPU)

@@ -1,7 +1,8 @@
 """How the learning rate goes: up at first, then level, at last down along half a cosine to the planned end.
 
 Level for long, as a training of few epochs is still far from its end: with the rate falling from the
-beginning the validation loss on coil100_dev was .0148 after 12 epochs, this way .0112 (mse, batches of 32).
+beginning the validation loss (mse, batches of 32, 12 epochs) was .0148 on coil100_dev and .0333 on mnist_dev,
+this way .0112 and .0213.
 
 The end may come nearer on the way: under a time budget it is planned once, by the speed of the first steps;
 and when the patience is used up, the fall begins. Both stay part of the state of a training: one that is
