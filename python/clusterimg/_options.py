@@ -12,7 +12,7 @@ from ._choosing import WAYS
 from ._train_options import add_train
 from .backends import BACKENDS
 from .clustering import LINKAGES
-from .deep.options import DEVICES, SELECTIONS
+from .deep import choices
 from .images import DECODES
 from .merging import MERGES
 from .methods import ALIASES, METHODS
@@ -90,10 +90,10 @@ def _add_deep(run: argparse.ArgumentParser) -> None:
     add("--training", nargs="+", type=_setting, action=_Settings, metavar="NAME=VALUE", help=text)
     text = "cluster models and lists of their parameters, such as kmeans:n_clusters=5,10 dbscan:eps=0.3,0.5"
     add("--models", nargs="+", metavar="MODEL", help=f"{text} (a grid that follows the number of images)")
-    add("--selection", choices=SELECTIONS, help=f"how the best model is found ({SELECTIONS[0]})")
+    add("--selection", choices=choices.RULES, help=f"how the best model is found ({choices.RULES[0]})")
     add("--pca", type=int, metavar="N", help="group so many principal components of the embeddings (all)")
     add("--whiten", action="store_true", help="divide them by their standard deviations")
-    add("--device", choices=DEVICES, default="auto", help="auto: cuda, else mps, else cpu (auto)")
+    add("--device", choices=choices.DEVICES, default="auto", help="auto: cuda, else mps, else cpu (auto)")
 
 
 def _add_sample(command: argparse.ArgumentParser) -> Callable[..., Any]:

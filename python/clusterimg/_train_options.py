@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from .deep._parameters import DEVICES, LOSSES, PERCEPTUAL_NETWORKS, PRECISIONS
+from .deep.choices import DEVICES, LOSSES, NETWORKS, PRECISIONS
 
 __all__ = ["add_train"]
 
@@ -47,7 +47,7 @@ def _add_loss(train: argparse.ArgumentParser) -> None:
     add = train.add_argument_group("what is learned").add_argument
     add("--loss", choices=LOSSES, default="mse", help="what a reconstruction lacks (mse)")
     text = "whose features are compared under perceptual (vgg19)"
-    add("--perceptual-network", choices=PERCEPTUAL_NETWORKS, default="vgg19", help=text)
+    add("--perceptual-network", choices=NETWORKS, default="vgg19", help=text)
     text = "file of its weights; random: none (those it comes with)"
     add("--perceptual-weights", metavar="FILE", help=text)
     add("--perceptual-layers", metavar="NAMES", help="layers, with commas between (the network's usual ones)")

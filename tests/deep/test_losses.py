@@ -11,8 +11,9 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from clusterimg.deep.autoencoder import Architecture, Autoencoder  # noqa: E402
+from clusterimg.deep.choices import LOSSES  # noqa: E402
 from clusterimg.deep.feature_networks import FeatureNetwork, Stage  # noqa: E402
-from clusterimg.deep.losses import LOSSES, Perceptual, make_loss  # noqa: E402
+from clusterimg.deep.losses import Perceptual, make_loss  # noqa: E402
 
 NETWORK = "efficientnet-lite0"
 

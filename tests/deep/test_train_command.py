@@ -29,11 +29,9 @@ import clusterimg.deep.training as training_module  # noqa: E402
 from clusterimg import cli  # noqa: E402
 from clusterimg._options import TERMINAL, parser  # noqa: E402
 from clusterimg.deep import training_plots  # noqa: E402
-from clusterimg.deep._parameters import DEVICES, LOSSES, PERCEPTUAL_NETWORKS, Parameters  # noqa: E402
+from clusterimg.deep._parameters import Parameters  # noqa: E402
 from clusterimg.deep.autoencoder import Architecture  # noqa: E402
 from clusterimg.deep.checkpoint import load  # noqa: E402
-from clusterimg.deep.feature_networks import NETWORKS  # noqa: E402
-from clusterimg.deep.losses import LOSSES as LOSSES_THERE  # noqa: E402
 from clusterimg.deep.training import train  # noqa: E402
 from clusterimg.errors import ModelError, UsageError  # noqa: E402
 from test_environment import call, error_of  # noqa: E402
@@ -179,14 +177,6 @@ def test_options_are_keywords_with_their_defaults() -> None:
     sizes = {name: keywords[name].default for name in ("size", "channels", "width", "latent", "depth")}
     assert Architecture(**sizes) == Architecture()
     assert {name: keywords[name].default for name in Parameters.names()} == Parameters().as_dict()
-
-
-def test_choices_are_those_of_the_networks() -> None:
-    from clusterimg.deep import devices
-
-    assert LOSSES == LOSSES_THERE
-    assert PERCEPTUAL_NETWORKS == NETWORKS
-    assert DEVICES == devices.DEVICES
 
 
 def test_help_tells_every_default(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ _HOMES = {
     "training": ("train",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-_NEED_TORCH = {"checkpoint", "training"}
+_NEED_TORCH = {"checkpoint"}
 
 
 def __getattr__(name: str) -> Any:

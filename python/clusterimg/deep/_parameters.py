@@ -9,13 +9,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import UsageError
+from .choices import DEVICES, LOSSES, NETWORKS, PRECISIONS
 
-__all__ = ["DEVICES", "LOSSES", "PERCEPTUAL_NETWORKS", "PRECISIONS", "Parameters", "parse_duration"]
-
-LOSSES = ("mse", "l1", "perceptual")
-PERCEPTUAL_NETWORKS = ("vgg19", "efficientnet-lite0")
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "float32", "mixed")
+__all__ = ["Parameters", "parse_duration"]
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _FREE_ON_RESUME = ("device", "threads")
@@ -60,7 +56,7 @@ class Parameters:
 
     def __post_init__(self) -> None:
         _check_choice("loss", self.loss, LOSSES)
-        _check_choice("perceptual_network", self.perceptual_network, PERCEPTUAL_NETWORKS)
+        _check_choice("perceptual_network", self.perceptual_network, NETWORKS)
         _check_choice("device", self.device, DEVICES)
         _check_choice("precision", self.precision, PRECISIONS)
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("seed", 0), ("threads", 0)):

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 import torch
 
 from ..errors import UsageError
+from .choices import DEVICES
 
-__all__ = ["DEVICES", "device_for", "placed", "with_threads"]
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
+__all__ = ["device_for", "placed", "with_threads"]
 
 
 def device_for(name: str = "auto") -> torch.device:

@@ -15,10 +15,10 @@ from torch.nn import functional
 from .._optional import require
 from ..errors import ModelError, UsageError
 from ._weights import digest, draw, read_weights, take
+from .choices import NETWORKS
 
-__all__ = ["NETWORKS", "FeatureNetwork", "Stage", "efficientnet_embedding", "feature_network"]
+__all__ = ["FeatureNetwork", "Stage", "efficientnet_embedding", "feature_network"]
 
-NETWORKS = ("vgg19", "efficientnet-lite0")
 DEFAULT_LAYERS = {"vgg19": ("relu2_2", "relu3_4"), "efficientnet-lite0": ("block2", "block4")}
 VGG19_FILE = "vgg19-dcbb9e9d.pth"
 VGG19_URL = "https://download.pytorch.org/models/" + VGG19_FILE

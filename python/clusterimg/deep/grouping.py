@@ -16,9 +16,10 @@ from ..clustering import number_by_appearance
 from ..errors import UsageError
 from ..methods import Clusters
 from ..methods.deep import NO_THRESHOLD, Deep
+from .choices import RULES
 from .cluster_models import parse_models
 from .embedding import reduced
-from .selection import RULES, Selection, choose
+from .selection import Selection, choose
 
 __all__ = ["DeepModels"]
 

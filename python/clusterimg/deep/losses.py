@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import UsageError
+from .choices import LOSSES
 from .feature_networks import FeatureNetwork, feature_network
 from .pictures import PictureShape
 
-__all__ = ["LOSSES", "Loss", "Perceptual", "make_loss"]
+__all__ = ["Loss", "Perceptual", "make_loss"]
 
-LOSSES = ("mse", "l1", "perceptual")
 PIXEL_WEIGHT = 1.0
 LEAST_SQUARE = 1e-3
 

@@ -9,19 +9,11 @@ from ..errors import UsageError
 
 __all__ = [
     "DEFAULTS",
-    "DEVICES",
     "MOST_IMAGES",
-    "SELECTIONS",
     "check_classic",
     "check_deep",
     "groups_by_models",
 ]
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
-"""Where a network may work."""
-
-SELECTIONS = ("neighbours", "mean-rank")
-"""How the best of several cluster models is found; `selection.py` says what they are."""
 
 MOST_IMAGES = 10_000
 """Images a batch, if none are asked for: models that look at all pairs of points take seconds then."""

@@ -30,12 +30,10 @@ from ._candidate_fits import Fit, Labels, Points, bytes_of, fit_group, groups_of
 from ._parallel import run_jobs
 from ._ranking import Row, ranked, table
 from ._scores import Sample, Scores, sample_of
+from .choices import RULES
 from .cluster_models import Candidate, parse_models
 
-__all__ = ["RULES", "Row", "Selection", "choose", "fit_all"]
-
-RULES = ("neighbours", "mean-rank")
-"""What `--selection` takes."""
+__all__ = ["Row", "Selection", "choose", "fit_all"]
 
 Progress = Callable[[int, int], None]
 
