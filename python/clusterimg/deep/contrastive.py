@@ -13,9 +13,9 @@ from ..errors import UsageError
 __all__ = ["CONTRASTIVE_WEIGHT", "TEMPERATURE", "augmented", "contrastive_loss"]
 
 # ARI of KMeans on latents (32 pixels, 30 epochs, the picture against one view of it, mean of two seeds) on
-# half of coil100_dev, orl_faces_dev and half of mnist_dev: .692, .708, .383 without the term, .743, .725, .505
-# with these; on half of cifar10_dev (one seed) .053 and .054. With one seed, weight .2 gives .736, .693, .523,
-# temperature .2 gives .723, .699, .491. A step costs 1.5 times as much.
+# half of coil100_dev, orl_faces_dev and half of mnist_dev: .692, .708, .383 without the term and .743, .725,
+# .505 with these; on half of cifar10_dev (one seed) .053 and .054. With one seed, weight .2 gives .736, .693,
+# .523 and temperature .2 gives .723, .699, .491. A step costs 1.5 times as much.
 CONTRASTIVE_WEIGHT = 0.05  # beside the mean squared difference of pixels
 TEMPERATURE = 0.5
 
