@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from .deep.choices import DEVICES, LOSSES, NETWORKS, PRECISIONS
+from .deep.choices import CONTRASTIVE_WEIGHT, DEVICES, LOSSES, NETWORKS, PRECISIONS
 
 __all__ = ["add_train"]
 
@@ -51,8 +51,8 @@ def _add_loss(train: argparse.ArgumentParser) -> None:
     text = "file of its weights; random: none (those it comes with)"
     add("--perceptual-weights", metavar="FILE", help=text)
     add("--perceptual-layers", metavar="NAMES", help="layers, with commas between (the network's usual ones)")
-    text = "weight of a contrastive term beside the loss (0)"
-    add("--contrastive", type=float, default=0.0, metavar="W", help=text)
+    text = f"weight of a contrastive term beside the loss; 0 leaves it out ({CONTRASTIVE_WEIGHT:g})"
+    add("--contrastive", type=float, default=CONTRASTIVE_WEIGHT, metavar="W", help=text)
 
 
 def _add_course(train: argparse.ArgumentParser) -> None:

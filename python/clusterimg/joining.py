@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import results as tables
 from ._distinct import distinct
@@ -28,19 +26,18 @@ from ._flow import (
     strictly,
     workplace,
 )
-from ._linking import Given, Linking, NamePairs, read_pairs
+from ._linking import Given, Linking, read_pairs
 from ._memory import parse_memory
+from ._parts import CONSTRAINTS, OF_MODELS, Part, opened, shown
 from ._reporting import with_report
 from ._store import Place, Store
-from ._types import Progress, Skip
+from ._types import Progress
 from .backends import select
 from .batches import Batches, Clock, digest_of
-from .clustering import check_linkage
-from .errors import ResultError, UsageError
+from .errors import UsageError
 from .extraction import features_of
 from .merging import groups_of
-from .methods import Classic, create
-from .methods.deep import Deep
+from .methods import Classic
 
 __all__ = ["merge"]
 
@@ -105,155 +102,25 @@ def merge(
     asked = {name: value for name, value in locals().items() if name not in ("results", "progress")}
     clock = Clock()
     with ExitStack() as stack:
-        parts = _opened([Path(path) for path in results], stack)
+        parts = opened([Path(path) for path in results], stack)
         job = _job(parts, asked, progress)
         with workplace(job) as (place, manifest):
             result = _merged(job, parts, place, manifest, clock)
     return strictly(job, with_report(job, result))
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One of the results to be joined.
-
-    out : its folder
-    record : what its manifest says
-    options : parameters of its run that decide features and pairs
-    features : what its features agree in
-    table : its images
-    linkage : that of its run
-    known : the must-links and cannot-links of its run
-    """
-
-    out: Path
-    record: tables.Record
-    options: Mapping[str, Any]
-    features: Mapping[str, Any]
-    table: tables.ClustersTable
-    linkage: str
-    known: Mapping[str, NamePairs]
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether its clusters are the components of the similar pairs, and nothing else was known."""
-        return self.linkage == "components" and not any(self.known.values())
-
-    def method(self, threshold: float | None = None) -> Classic:
-        """Return the method of its run, with its threshold or another."""
-        given = dict(self.options) if threshold is None else {**self.options, "threshold": threshold}
-        try:
-            if given["method"] == Deep.name:
-                from .deep.running import kept_method
-
-                return kept_method(given, self.features["params"])
-            method: Classic = create(**{name: given[name] for name in _OPTIONS[1:]}, name=given["method"])
-        except (TypeError, ValueError) as error:
-            raise ResultError(f"{_shown(self.out / tables.RUN)}: parameters: {error}") from error
-        return method
-
-    def located(self) -> tuple[Store, list[Place]]:
-        """Return its features, and where they are of each image."""
-        store = Store(self.out / tables.STATE_FOLDER, self.features)
-        places = [place for place in store.find(self.table.files) if place is not None]
-        if len(places) < len(self.table):
-            raise ResultError(
-                f"{_shown(self.out)} lacks the features of {len(self.table) - len(places)} of "
-                f"{len(self.table)} images: make it again, and keep the features"
-            )
-        return store, places
-
-    def edges(self, batch: int, images: NDArray[np.intp]) -> NDArray[np.void] | None:
-        """Return the edges of a batch, indices within it, or None if its table does not serve."""
-        try:
-            table = tables.read_similarities(self.out / tables.similarities_name(f"batch_{batch}"))
-        except ResultError:  # they are found again
-            return None
-        edges, first = table.edges, images[0]
-        edges["i"] -= first
-        edges["j"] -= first
-        is_inside = edges["i"].min(initial=0) >= 0 and edges["j"].max(initial=0) < len(images)
-        return edges if is_inside and images[-1] - first == len(images) - 1 else None
-
-    def sources(self, prefix: str) -> Iterator[str]:
-        """Yield where each image is now, under `prefix` or absolute."""
-        moved = {entry.target for entry in self.record.entries if entry.op == "move"}
-        for file, target in zip(self.table.files, self.table.targets, strict=True):
-            here = self.out.resolve() / target
-            has_it = bool(target) and here.exists()
-            if has_it and (target in moved or not (self.record.folder / file).exists()):
-                yield str(here)
-            else:
-                yield prefix + file
-
-    def skipped(self, prefix: str) -> Iterator[Skip]:
-        """Yield the files that could not be used."""
-        for _, (file, reason) in tables.read_table(self.out / tables.SKIPPED, ("file", "reason")):
-            yield Skip(prefix + tables.unescape_name(file), tables.unescape_name(reason))
-
-
-def _shown(path: Path) -> str:
-    return tables.escape_name(str(path))
-
-
-_CONSTRAINTS = ("must_link", "cannot_link")
-_OPTIONS = ("method", "threshold", "size", "scale", "hash_size", "orb_rule")
-_OF_MODELS = ("models", "selection", "pca", "whiten", "seed")
-
-
-def _opened(folders: Sequence[Path], stack: ExitStack) -> list[_Part]:
-    """Return the results, read and held for this process."""
-    if not folders:
-        raise UsageError("results must be one or more result folders, got none")
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise UsageError("results must be different folders, got one of them twice")
-    parts = []
-    for folder in folders:
-        run = tables.read_run(folder)
-        stack.enter_context(tables.locked(folder))
-        options = {name: run["parameters"].get(name) for name in (*_OPTIONS, *_OF_MODELS)}
-        if isinstance(options["size"], list):
-            options["size"] = tuple(options["size"])
-        if not (isinstance(run.get("features"), dict) and isinstance(run["features"].get("decoders"), dict)):
-            raise ResultError(f"{_shown(folder / tables.RUN)}: features and their decoders must be objects")
-        record = tables.read_manifest(folder / tables.MANIFEST)
-        features = {**run["features"], "policy": run["image_policy"]}
-        table = tables.read_clusters_table(folder)
-        part = _Part(folder, record, options, features, table, *_linking_of(folder, run))
-        part.method()  # damaged parameters are told before they are compared
-        n_images = run["counts"].get("images")
-        if len(part.table) != n_images:
-            raise ResultError(
-                f"{_shown(folder / tables.CLUSTERS)} must list {n_images} images, as {tables.RUN} says, "
-                f"got {len(part.table)}"
-            )
-        parts.append(part)
-    return parts
-
-
-def _linking_of(folder: Path, run: Mapping[str, Any]) -> tuple[str, dict[str, NamePairs]]:
-    """Return the linkage and the constraints of a run; a result from before there were any has none."""
-    linkage, held = run["parameters"].get("linkage", "components"), run.get("constraints", {})
-    try:
-        check_linkage(linkage)
-        if not isinstance(held, dict):
-            raise UsageError(f"constraints must be an object, got {type(held).__name__}")
-        return linkage, {name: read_pairs(tuple(held.get(name, ())), name) for name in _CONSTRAINTS}
-    except (TypeError, ValueError) as error:
-        raise ResultError(f"{_shown(folder / tables.RUN)}: {error}") from error
-
-
-def _linking(parts: Sequence[_Part], asked: Mapping[str, Any], base: Path) -> Linking:
+def _linking(parts: Sequence[Part], asked: Mapping[str, Any], base: Path) -> Linking:
     """Return the linkage and constraints asked for, or those of the results."""
     linkages = {part.linkage for part in parts}
     if asked["linkage"] is None and len(linkages) > 1:
         raise UsageError(
             f"the results have different linkages ({', '.join(sorted(linkages))}): give the one to use"
         )
-    pairs = [read_pairs(_carried(parts, asked, base, name), name) for name in _CONSTRAINTS]
+    pairs = [read_pairs(_carried(parts, asked, base, name), name) for name in CONSTRAINTS]
     return Linking(asked["linkage"] or parts[0].linkage, *pairs)
 
 
-def _carried(parts: Sequence[_Part], asked: Mapping[str, Any], base: Path, name: str) -> Given:
+def _carried(parts: Sequence[Part], asked: Mapping[str, Any], base: Path, name: str) -> Given:
     if asked[name] is not None:
         given: Given = asked[name]
         return given
@@ -265,7 +132,7 @@ def _carried(parts: Sequence[_Part], asked: Mapping[str, Any], base: Path, name:
     ]
 
 
-def _job(parts: Sequence[_Part], asked: Mapping[str, Any], progress: Progress | None) -> Job:
+def _job(parts: Sequence[Part], asked: Mapping[str, Any], progress: Progress | None) -> Job:
     """Return what was asked for, every default filled in, after a check that the results agree."""
     first = parts[0]
     for part in parts[1:]:
@@ -274,13 +141,13 @@ def _job(parts: Sequence[_Part], asked: Mapping[str, Any], progress: Progress | 
             if one != other:
                 one, other = _differing(one, other)
                 raise UsageError(
-                    f"results must agree in {name}: {_shown(first.out)} has {one}, "
-                    f"{_shown(part.out)} has {other}"
+                    f"results must agree in {name}: {shown(first.out)} has {one}, "
+                    f"{shown(part.out)} has {other}"
                 )
         if part.method().kernel_options != first.method().kernel_options:
-            raise UsageError(f"results must agree in orb_rule: {_shown(first.out)}, {_shown(part.out)}")
-        if any(part.options[name] != first.options[name] for name in _OF_MODELS[:-1]):
-            raise UsageError(f"results must agree in their models: {_shown(first.out)}, {_shown(part.out)}")
+            raise UsageError(f"results must agree in orb_rule: {shown(first.out)}, {shown(part.out)}")
+        if any(part.options[name] != first.options[name] for name in OF_MODELS[:-1]):
+            raise UsageError(f"results must agree in their models: {shown(first.out)}, {shown(part.out)}")
         if asked["threshold"] is None and part.options["threshold"] != first.options["threshold"]:
             raise UsageError("the results have different thresholds: give the one to use")
     asked = {**first.options, **{name: value for name, value in asked.items() if value is not None}}
@@ -288,7 +155,7 @@ def _job(parts: Sequence[_Part], asked: Mapping[str, Any], progress: Progress | 
         "out": None,
         "batch_size": None,
         "recursive": True,
-        **dict.fromkeys(("linkage", *_CONSTRAINTS)),
+        **dict.fromkeys(("linkage", *CONSTRAINTS)),
         **asked,
         "results": [part.out for part in parts],
     }
@@ -324,7 +191,7 @@ def _differing(one: Any, other: Any) -> tuple[Any, Any]:
     return {key: one.get(key) for key in keys}, {key: other.get(key) for key in keys}
 
 
-def _merged(job: Job, parts: Sequence[_Part], out: Path, manifest: tables.Manifest, clock: Clock) -> Result:
+def _merged(job: Job, parts: Sequence[Part], out: Path, manifest: tables.Manifest, clock: Clock) -> Result:
     """Join the results in the new folder `out`."""
     prefixes = [_prefix(part, job.source) for part in parts]
     files = [prefix + file for part, prefix in zip(parts, prefixes, strict=True) for file in part.table.files]
@@ -364,13 +231,13 @@ def _merged(job: Job, parts: Sequence[_Part], out: Path, manifest: tables.Manife
     return finished(job, out, manifest, decision, clock, reused)
 
 
-def _prefix(part: _Part, base: Path) -> str:
+def _prefix(part: Part, base: Path) -> str:
     """Return what goes before a file of the part to make it relative to the folder of all parts."""
     prefix = part.record.folder.relative_to(base).as_posix()
     return "" if prefix == "." else prefix + "/"
 
 
-def _decoders(parts: Sequence[_Part]) -> dict[str, str]:
+def _decoders(parts: Sequence[Part]) -> dict[str, str]:
     """Return the versions of the decoders that read the images of the parts."""
     found: dict[str, dict[str, None]] = {}
     for part in parts:
@@ -380,7 +247,7 @@ def _decoders(parts: Sequence[_Part]) -> dict[str, str]:
 
 
 def _add(
-    part: _Part,
+    part: Part,
     kept: Store,
     places: Sequence[Place],
     prefix: str,

@@ -152,11 +152,11 @@ def test_the_pretrained_network_sees_what_is_alike() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(n=st.integers(3, 40), d=st.integers(2, 12), seed=st.integers(0, 10**6))
+@given(n=st.integers(3, 40), d=st.integers(2, 60), seed=st.integers(0, 10**6))
 def test_components_are_those_of_scikit_learn(n: int, d: int, seed: int) -> None:
     decomposition = pytest.importorskip("sklearn.decomposition")
     vectors = unit_vectors(np.random.default_rng(seed).normal(size=(n, d)))
-    kept = min(n, d, 3)
+    kept = min(n - 1, d, 3)
     wanted = decomposition.PCA(kept, svd_solver="full").fit_transform(vectors.astype(float))
     lengths = np.linalg.norm(wanted, axis=1)
     found = reduced(vectors, kept)
@@ -174,7 +174,7 @@ def test_whitened_components_have_equal_spread() -> None:
     spread = found.std(axis=0)
     assert found.shape == (500, 4) and spread.max() < 1.6 * spread.min()
     plain = reduced(vectors, 4).std(axis=0)
-    assert plain.max() > 3 * plain.min()
+    assert plain.max() > 2.5 * plain.min()
 
 
 def test_zero_vectors_and_single_ones_stay() -> None:

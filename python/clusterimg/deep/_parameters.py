@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import UsageError
-from .choices import DEVICES, LOSSES, NETWORKS, PRECISIONS
+from .choices import CONTRASTIVE_WEIGHT, DEVICES, LOSSES, NETWORKS, PRECISIONS
 
 __all__ = ["Parameters", "parse_duration"]
 
@@ -42,7 +42,7 @@ class Parameters:
     perceptual_network: str = "vgg19"
     perceptual_weights: str | None = None
     perceptual_layers: tuple[str, ...] | None = None
-    contrastive: float = 0.0
+    contrastive: float = CONTRASTIVE_WEIGHT
     epochs: int = 60
     batch_size: int = 32
     learning_rate: float = 2e-3

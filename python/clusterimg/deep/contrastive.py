@@ -10,7 +10,9 @@ from torch.nn import functional
 
 from ..errors import UsageError
 
-__all__ = ["augmented", "contrastive_loss"]
+__all__ = ["TEMPERATURE", "augmented", "contrastive_loss"]
+
+TEMPERATURE = 0.5
 
 SMALLEST_CROP = 0.5  # of the area
 DEGREES = 15.0
@@ -34,7 +36,7 @@ def augmented(pictures: Tensor, generator: torch.Generator) -> Tensor:
     return _recoloured(views, generator)
 
 
-def contrastive_loss(latents_a: Tensor, latents_b: Tensor, temperature: float = 0.5) -> Tensor:
+def contrastive_loss(latents_a: Tensor, latents_b: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     """Return NT-Xent (Chen et al. 2020, A simple framework for contrastive learning): a scalar, at least 0.
 
     Parameters

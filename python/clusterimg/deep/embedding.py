@@ -263,11 +263,11 @@ def reduced(vectors: Vectors, pca: int | None, *, whiten: bool = False) -> Vecto
         return vectors
     centred = vectors[known].astype(np.float64)
     centred -= centred.mean(axis=0)
-    values, directions = np.linalg.eigh(centred.T @ centred / len(known))
-    values, directions = values[::-1][:n_components], directions[:, ::-1][:, :n_components]
+    values, directions = _principal(centred)
+    values, directions = values[:n_components], directions[:, :n_components]
     # A direction's sign is the eigensolver's choice: the largest part is positive.
     largest = np.abs(directions).argmax(axis=0)
-    directions = directions * np.sign(directions[largest, np.arange(n_components)])
+    directions = directions * np.sign(directions[largest, np.arange(directions.shape[1])])
     found = centred @ directions
     if whiten:
         spread = np.sqrt(np.maximum(values, 0.0))
@@ -276,3 +276,16 @@ def reduced(vectors: Vectors, pca: int | None, *, whiten: bool = False) -> Vecto
     out = np.zeros((len(vectors), max(1, found.shape[1])), np.float32)
     out[known, : found.shape[1]] = unit_vectors(found)
     return out
+
+
+def _principal(centred: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the variances of centred points (n, d) along their principal axes, falling, and the axes."""
+    n, d = centred.shape
+    if d <= n:
+        values, axes = np.linalg.eigh(centred.T @ centred / n)
+        return values[::-1], axes[:, ::-1]
+    # The same from the smaller product of points with points.
+    values, weights = np.linalg.eigh(centred @ centred.T / n)
+    values, weights = values[::-1], weights[:, ::-1]
+    is_real = values > 1e-12 * max(values[0], np.finfo(float).tiny)
+    return values[is_real], centred.T @ (weights[:, is_real] / np.sqrt(n * values[is_real]))

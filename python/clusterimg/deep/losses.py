@@ -17,7 +17,10 @@ from .pictures import PictureShape
 
 __all__ = ["Loss", "Perceptual", "make_loss"]
 
-PIXEL_WEIGHT = 1.0
+# Features alone lose colours. With weights 0, 1, 10, 30, 100 (efficientnet-lite0, 8 objects of COIL-100 at
+# 32 pixels, 16 epochs, one seed) mean colours are off by .171, .056, .025, .013, .009, and the distance of
+# features is least with 30: .419, .377, .332, .326, .347. The ARI of KMeans is .559, .557, .561, .598, .593.
+PIXEL_WEIGHT = 30.0
 LEAST_SQUARE = 1e-3
 
 
@@ -58,7 +61,7 @@ class Perceptual(Loss):
     For each picture and layer it is the mean squared difference of features, divided by the mean square of
     the picture's own features (at least 0.001), so that layers and networks of any scale count alike; mean
     over layers and pictures. To that come `pixel_weight` times the mean squared difference of pixels, as
-    features alone say little of colours and brightness.
+    features alone say little of colours and brightness (Ledig et al. 2017 compare such mixes).
     """
 
     def __init__(self, network: FeatureNetwork, pixel_weight: float = PIXEL_WEIGHT) -> None:

@@ -19,6 +19,7 @@ from ..images import policy
 from ._model_files import ModelFiles
 from ._parameters import Parameters
 from ._training_images import Image, Source, source_of
+from .choices import CONTRASTIVE_WEIGHT
 
 if TYPE_CHECKING:
     from .autoencoder import Architecture
@@ -98,7 +99,7 @@ def train(
     perceptual_network: str = "vgg19",
     perceptual_weights: Path | str | None = None,
     perceptual_layers: Sequence[str] | str | None = None,
-    contrastive: float = 0.0,
+    contrastive: float = CONTRASTIVE_WEIGHT,
     epochs: int = 60,
     batch_size: int = 32,
     learning_rate: float = 2e-3,
