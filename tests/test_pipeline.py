@@ -78,6 +78,7 @@ def test_scores_are_those_with_the_representative(folder: Path, method: str) -> 
     assert np.isnan(result.scores[result.labels < 0]).all()
 
 
+@pytest.mark.usefixtures("read_here")
 @pytest.mark.parametrize("method", ALL_METHODS)
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 7, 14])
 def test_exact_in_many_batches_equals_one_batch(folder: Path, method: str, batch_size: int) -> None:
@@ -136,6 +137,7 @@ def test_representatives_join_clusters_of_different_batches(folder: Path) -> Non
         assert result.batches[pair["i"]] != result.batches[pair["j"]]
 
 
+@pytest.mark.usefixtures("read_here")  # so that features are made on the instruction set, too
 @pytest.mark.parametrize("method", ALL_METHODS)
 @pytest.mark.parametrize("merge", ["representatives", "exact"])
 def test_clusters_are_the_same_on_every_engine(folder: Path, method: str, merge: str) -> None:
@@ -161,6 +163,7 @@ def test_clusters_are_the_same_on_every_engine(folder: Path, method: str, merge:
     assert len(set(tables)) == 1
 
 
+@pytest.mark.usefixtures("read_here")
 @pytest.mark.parametrize("method", ALL_METHODS)
 def test_exact_does_not_depend_on_the_order_of_files(tmp_path: Path, method: str) -> None:
     images = groups()
