@@ -27,6 +27,7 @@ from .deep.options import groups_by_models
 from .errors import FilesSkipped, ResultError, UsageError
 from .merging import MERGES
 from .methods import Classic
+from .methods.deep import Deep
 
 __all__ = [
     "SHARED",
@@ -370,7 +371,7 @@ def _summary(job: Job, decision: Decision, clock: Clock, reused: Mapping[str, in
         "image_policy": policy,
         "features": features,
         "backend": job.engine.report,
-        "versions": versions(features["decoders"]),
+        "versions": versions(features["decoders"], of_networks=isinstance(job.method, Deep)),
         "counts": {
             "images": len(labels),
             "skipped": len(decision.skipped),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import platform
+import sys
 from collections.abc import Mapping
 
 from . import __version__
@@ -11,19 +12,23 @@ from . import __version__
 __all__ = ["decoder_versions", "versions"]
 
 _DECODERS = {"opencv": "cv2", "Pillow": "PIL"}
+_NETWORKS = {"torch": "torch", "scikit-learn": "sklearn"}
 
 
-def versions(decoders: Mapping[str, str] | None = None) -> dict[str, str]:
+def versions(decoders: Mapping[str, str] | None = None, *, of_networks: bool = False) -> dict[str, str]:
     """Return name and version of this package, Python, and the libraries that decide a result.
 
-    `decoders` is what `decoder_versions` returned in the process that used them, if it was not this one.
+    `decoders` is what `decoder_versions` returned in the process that used them, if it was not this one;
+    `of_networks` adds the libraries of the deep path that are in use.
     """
+    in_use = {name: module for name, module in _NETWORKS.items() if of_networks and module in sys.modules}
     return {
         "clusterimg": __version__,
         "python": platform.python_version(),
         "numpy": _version("numpy"),
         **(decoder_versions() if decoders is None else decoders),
         "pyarrow": _version("pyarrow"),
+        **{name: _version(module) for name, module in in_use.items()},
     }
 
 

@@ -162,7 +162,7 @@ class Batches:
         self.featureless += [files[k] for k in np.flatnonzero(features.featureless).tolist()]
         self.near_flat += [files[k] for k in np.flatnonzero(features.near_flat).tolist()]
         key = self._key(stage, first, list(files), stamps)
-        with self._clock("pairs"):
+        with self._clock(self._method.stage):
             edges = self._left_behind(stage, key, first) if known is None else known
             self.n_reused += edges is not None
             if edges is not None:

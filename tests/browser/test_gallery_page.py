@@ -549,3 +549,32 @@ def test_a_hundred_thousand_images_keep_few_elements(
     found(page, "")
     page.click("[role=tab] >> nth=1")
     assert page.evaluate("gallery.state.chosen.length") == 100000 - page.evaluate("gallery.nClustered")
+
+
+def quarters(pictures: Any) -> Any:
+    n, channels, size, _ = pictures.shape
+    means = pictures.reshape(n, channels, 4, size // 4, 4, size // 4).mean(axis=(1, 3, 5)).reshape(n, -1)
+    return (means - means.mean(axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_what_cluster_models_made_is_told_and_drawn(browser_page: Any, tmp_path: Path) -> None:
+    images = {
+        f"{group}_{k}.png": noisy(picture(group), 9 * group + k) for group in range(4) for k in range(5)
+    }
+    run = ci.run(
+        save(tmp_path / "in", images), method="deep", embedding=quarters, out=tmp_path / "out", report=True
+    )
+    page = opened(browser_page, run)
+    best = run.summary["selections"][0]["best"]
+    assert f"deep, {best}" in page.locator("#summary").inner_text()
+    heads = " ".join(page.locator(".second").all_inner_texts())
+    assert "widest" in heads and "cohesion" not in heads and "listed pair" not in heads
+    page.get_by_role("tab", name="Run").click()
+    chosen = page.locator(".models tr.chosen")
+    assert chosen.count() == 1 and best.partition(":")[0] in chosen.inner_text()
+    assert page.locator(".models tbody tr").count() == 12
+    plots = page.locator(".plots img")
+    assert plots.count() == 2
+    for k in range(2):
+        plots.nth(k).scroll_into_view_if_needed()
+        page.wait_for_function(f"document.querySelectorAll('.plots img')[{k}].naturalWidth > 0")

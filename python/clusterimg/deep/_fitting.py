@@ -64,7 +64,7 @@ def fit_pictures(
         "loss": dict(objective.loss.facts),
         "outcome": outcome,
         "policy": dict(policy),
-        "versions": {**_versions.versions(), "torch": str(torch.__version__)},
+        "versions": _versions.versions(of_networks=True),
         "history": loop.record.history,
         "digest": weights_digest(network.state_dict()),
     }

@@ -33,14 +33,15 @@ MODEL = "autoencoder.pt"
 def planned(asked: Mapping[str, Any], memory: int) -> Deep:
     """Return the method of a deep run. Where its network is still to be trained, it can't embed yet."""
     check_deep(asked)
-    require("torch", extra="deep")
-    require("sklearn", extra="deep")
     network = _network(asked)
     if network is None:
+        require("torch", extra="deep")
         known: dict[str, Any] = {"about": {"name": "autoencoder", "dimensions": _latent(asked)}}
     else:
         known = _of(network)
     if groups_by_models(asked):
+        require("sklearn", extra="deep")
+        require("matplotlib", extra="deep")
         return DeepModels(**known, **_grouping(asked), memory=memory)
     threshold = asked["threshold"]  # it may be a word that says how to find one
     return Deep(**known, threshold=threshold if isinstance(threshold, int | float) else DEFAULT_THRESHOLD)

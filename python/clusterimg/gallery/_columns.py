@@ -105,6 +105,11 @@ def columns(
         "curve": None if finished.curve is None else {name: finished.curve.get(name) for name in _CURVE},
         "threshold": finished.threshold,
         "grouped": _grouped(finished.run),
+        "plots": [
+            name
+            for name in finished.record.tables
+            if name.endswith(".png") and (finished.out / name).exists()
+        ],
         **urls,
     }
 

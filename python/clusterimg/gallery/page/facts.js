@@ -102,6 +102,35 @@
     return make("section", { class: "whole" }, make("h2", {}, "Threshold curve"), svg, readout);
   }
 
+  // --- what a deep run tells ---
+
+  const CANDIDATES = 12;
+  const SCORES = ["silhouette", "calinski_harabasz", "davies_bouldin", "modularity", "mean_rank", "score"];
+
+  function modelsSection(selection) {
+    const head = make("tr", {}, ...["candidate", "clusters", "outliers", ...SCORES].map((name) => make("th", {}, name.replaceAll("_", " "))));
+    const body = make("tbody", {});
+    for (const row of selection.candidates.slice(0, CANDIDATES)) {
+      const params = Object.entries(row.params).map(([name, value]) => name + " " + value).join(", ");
+      const cells = [row.n_clusters, (100 * row.outliers).toFixed(1) + " %", ...SCORES.map((name) => (typeof row[name] === "number" ? row[name].toFixed(3) : "–"))];
+      body.append(make("tr", { class: row.chosen ? "chosen" : "" }, make("th", { scope: "row" }, row.model + " " + params), ...cells.map((cell) => make("td", {}, String(cell)))));
+    }
+    const rest = selection.candidates.length - CANDIDATES;
+    const note = make("p", { class: "small" }, (selection.best || selection.note) + ", by " + selection.rule + (rest > 0 ? "; " + counted(rest, "more candidate") + " in run.json" : ""));
+    const title = "Cluster models: " + selection.of.replaceAll("_", " ");
+    return make("section", { class: "whole models" }, make("h2", {}, title), note, make("div", { class: "wide" }, make("table", {}, make("thead", {}, head), body)));
+  }
+
+  function plotsSection(plots) {
+    if (!plots.length) return null;
+    const figures = plots.map((name) => {
+      const address = gallery.address(data.resultPath + "/" + name);
+      const title = name.replace(/\.png$/, "").replaceAll("_", " ");
+      return make("figure", {}, make("a", { href: address }, make("img", { src: address, alt: title, loading: "lazy" })), make("figcaption", {}, title));
+    });
+    return make("section", { class: "whole plots" }, make("h2", {}, "Pictures of the run"), ...figures);
+  }
+
   // --- the parts ---
 
   gallery.showRun = function (place) {
@@ -110,6 +139,8 @@
     const counts = { ...run.counts };
     const sections = [
       curveSection(data.curve),
+      ...(run.selections || []).map(modelsSection),
+      plotsSection(data.plots || []),
       table("Counts", counts),
       table("Parameters", { folder: run.folder, ...run.parameters }),
       table("Method", { method: run.parameters.method, ...run.method_parameters }),

@@ -160,14 +160,14 @@
       const meter = make("span", { class: "meter" }, make("i", {}));
       meter.firstChild.style.width = share * 100 + "%";
       const title = count(clusters.similar[c]) + " of " + counted(clusters.scored[c], "pair") + " are similar";
-      second.append(make("span", { class: "cohesion", title }, meter, make("span", { class: "long" }, "cohesion "), sign + percent(share)));
+      if (!data.grouped) second.append(make("span", { class: "cohesion", title }, meter, make("span", { class: "long" }, "cohesion "), sign + percent(share)));
       if (weak !== null) second.append(pairButton(c, "weak", ["weakest ", "link"], "At a threshold of this score the cluster falls apart"));
       const from = data.whyNoPairs
         ? "The least score with the representative: " + data.whyNoPairs
         : size > data.allPairs ? "The lowest score found in a sample of its pairs" : "The lowest score of its pairs";
       if (wide !== null) second.append(pairButton(c, "wide", ["", "widest", "pair "], from));
     }
-    if (clusters.parts[c] > 1) {
+    if (clusters.parts[c] > 1 && !data.grouped) {
       second.append(make("span", { class: "note", title: "Images may belong together by an earlier merge or a given list; the pairs that say so are not in this result" }, clusters.parts[c] + " parts joined by no listed pair"));
     }
     return make("header", {}, first, second);
