@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -165,9 +166,19 @@ RULES: dict[str, Callable[[Row], float]] = {
 
 def all_tried(data: Path) -> Iterator[tuple[Known, str, list[Tried]]]:
     for name in SETS:
-        known = Known.read(data, name)
         for embedding in EMBEDDINGS:
-            yield known, embedding, [tried(known, kept(embedding, known, seed), seed) for seed in SEEDS]
+            yield of_set(data, name), embedding, [of_seed(data, name, embedding, seed) for seed in SEEDS]
+
+
+@cache
+def of_set(data: Path, name: str) -> Known:
+    return Known.read(data, name)
+
+
+@cache  # two tables are made of it
+def of_seed(data: Path, name: str, embedding: str, seed: int) -> Tried:
+    known = of_set(data, name)
+    return tried(known, kept(embedding, known, seed), seed)
 
 
 # --- the tables ---
