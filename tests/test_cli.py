@@ -1,4 +1,4 @@
-"""The command line, through a real process."""
+"""The command line, through a real process where its start, its end or its streams are what is tested."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 
 import clusterimg as ci
 from clusterimg import _options, _progress
+from commands import call_here
 from pictures import groups, picture, save
 
 
@@ -100,7 +101,7 @@ def test_skipped_files_are_shown_and_are_exit_code_1_under_strict(folder: Path) 
 def test_wrong_usage_is_exit_code_2_and_says_what_was_wanted(
     arguments: list[str], message: str, tmp_path: Path
 ) -> None:
-    done = call(*arguments, cwd=tmp_path)
+    done = call_here(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -119,7 +120,7 @@ def test_an_existing_result_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("command", ["merge", "undo", "evaluate"])
 def test_a_folder_without_a_result_is_named(folder: Path, command: str) -> None:
-    done = call(command, folder, *([folder] if command == "evaluate" else []))
+    done = call_here(command, folder, *([folder] if command == "evaluate" else []))
     assert done.returncode == 3
     assert done.stderr.startswith(f"clusterimg: error: can't read {folder}/")
     assert done.stderr.count("\n") == 1
@@ -154,10 +155,10 @@ def test_ctrl_c_in_the_pair_work_exits_with_130_and_resume_goes_on(tmp_path: Pat
 
 
 def test_what_was_reused_is_printed(folder: Path) -> None:
-    assert "used from before" not in call("run", folder).stdout
-    again = call("run", folder, "--resume")
+    assert "used from before" not in call_here("run", folder).stdout
+    again = call_here("run", folder, "--resume")
     assert "used from before: the features of 15 images\n" in again.stdout
-    assert json.loads(call("run", folder, "--resume", "--json").stdout)["reused"] == {
+    assert json.loads(call_here("run", folder, "--resume", "--json").stdout)["reused"] == {
         "features": 15,
         "batches": 0,
     }
@@ -166,24 +167,24 @@ def test_what_was_reused_is_printed(folder: Path) -> None:
 def test_merge_and_undo_print_what_they_did(tmp_path: Path) -> None:
     for name in "ab":
         save(tmp_path / name, groups(2, 2, 1))
-        assert call("run", tmp_path / name, "--transfer", "move").returncode == 0
-    done = call("merge", *(tmp_path / f"{name}_clustered" for name in "ab"), "--transfer", "move")
+        assert call_here("run", tmp_path / name, "--transfer", "move").returncode == 0
+    done = call_here("merge", *(tmp_path / f"{name}_clustered" for name in "ab"), "--transfer", "move")
     assert "10 images: 2 clusters of 8 images, 2 outliers" in done.stdout
     merged = tmp_path / "a_clustered_merged"
     assert f"result: {merged}/result\n" in done.stdout
     assert f"to put the files back: clusterimg undo {merged}\n" in done.stdout
-    part = call("undo", tmp_path / "a_clustered")
+    part = call_here("undo", tmp_path / "a_clustered")
     assert part.returncode == 3
     assert f"undo {merged} first" in part.stderr
-    assert call("undo", merged).stdout == "10 files put back, 10 copies and links deleted\n"
-    assert call("undo", tmp_path / "a_clustered", "--quiet").stdout == ""
-    undone = json.loads(call("undo", tmp_path / "b_clustered", "--json").stdout)
+    assert call_here("undo", merged).stdout == "10 files put back, 10 copies and links deleted\n"
+    assert call_here("undo", tmp_path / "a_clustered", "--quiet").stdout == ""
+    undone = json.loads(call_here("undo", tmp_path / "b_clustered", "--json").stdout)
     assert undone == {"restored": 5, "removed": 5, "kept": [], "missing": []}
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(groups(2, 2, 1))
 
 
 def test_dry_run_prints_where_files_would_go(folder: Path) -> None:
-    done = call("run", folder, "--dry-run", "--verbose")
+    done = call_here("run", folder, "--dry-run", "--verbose")
     assert done.returncode == 0, done.stderr
     assert "0_0.png -> result/cluster_0/0_0.png\n" in done.stdout
     assert done.stdout.endswith(f"dry run: nothing was written into {folder}_clustered\n")
@@ -191,12 +192,12 @@ def test_dry_run_prints_where_files_would_go(folder: Path) -> None:
 
 
 def test_verbose_tells_how_the_pairs_were_found(folder: Path) -> None:
-    done = call("run", folder, "--verbose")
+    done = call_here("run", folder, "--verbose")
     assert done.returncode == 0, done.stderr
     assert "\npairs: all pairs, counted one by one\n" in done.stdout
     summary = json.loads((folder.parent / "photos_clustered" / "run.json").read_text())
     assert summary["plans"] == ["all pairs, counted one by one"]
-    done = call("run", folder, "--verbose", "--method", "ssim", "--out", folder.parent / "other")
+    done = call_here("run", folder, "--verbose", "--method", "ssim", "--out", folder.parent / "other")
     assert done.returncode == 0, done.stderr
     assert "\npairs: " not in done.stdout
 
@@ -208,18 +209,18 @@ def test_a_closed_pipe_is_no_traceback(folder: Path) -> None:
 
 
 def test_evaluate_compares_with_labels(folder: Path) -> None:
-    call("run", folder)
+    call_here("run", folder)
     labels = folder.parent / "labels.csv"
     rows = [f"{file.name},{file.name.rpartition('_')[2]}" for file in sorted(folder.iterdir())]
     labels.write_text("file,group\n" + "\n".join(row.replace("single", "s") for row in rows) + "\n")
     out = folder.parent / "photos_clustered"
-    text = call("evaluate", out, labels)
+    text = call_here("evaluate", out, labels)
     assert text.returncode == 0
     assert "pairwise        1.000" in text.stdout
-    found = json.loads(call("evaluate", out, labels, "--json").stdout)
+    found = json.loads(call_here("evaluate", out, labels, "--json").stdout)
     assert found["precision"] == 1.0
     assert found["images"] == 15
-    damaged = call("evaluate", folder, labels)
+    damaged = call_here("evaluate", folder, labels)
     assert damaged.returncode == 3
     assert "clusters.csv" in damaged.stderr
 

@@ -108,10 +108,10 @@ def test_matrix_and_edges_are_the_same_bytes_for_every_isa_and_team(size: tuple[
         _core.use_isa(name)
         for n_threads in (1, 2, 5):
             matrix = _core.ssim_matrix(images, n_threads=n_threads)
-            edges = [_core.ssim_edges(images, threshold=t, n_threads=n_threads) for t in (-1, 0.4, 0.63)]
+            edges = [_core.ssim_edges(images, threshold=t, n_threads=n_threads) for t in (0.4, 0.63)]
             found.add((matrix.tobytes(), *(e.tobytes() for e in edges)))
-        np.testing.assert_allclose(matrix, all_scores(images, images), rtol=0, atol=5e-6)
     assert len(found) == 1
+    np.testing.assert_allclose(matrix, all_scores(images, images), rtol=0, atol=5e-6)
 
 
 def upper_bounds(images: Images) -> NDArray[np.float64]:
