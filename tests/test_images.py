@@ -28,6 +28,7 @@ from clusterimg import images
 from clusterimg._pillow import read_grey
 from clusterimg._types import Skip
 from clusterimg.errors import ImageError, UsageError
+from pictures import picture, save
 
 ORIENTATION = 0x0112
 RNG = np.random.default_rng(0)
@@ -753,3 +754,13 @@ def test_nasty_files_decode_or_give_a_reason():
 def test_real_orientations(row):
     grey = images.decode(Path(DATA, "exif_orientation_dev", row["file"])).grey
     assert grey.shape == (int(row["cv_h"]), int(row["cv_w"]))
+
+
+def test_scikit_learn_can_copy_the_filters_that_decoding_needs(tmp_path: Path) -> None:
+    """It reads the pattern of each filter, to set the same in its own threads."""
+    neighbors = pytest.importorskip("sklearn.neighbors")
+    save(tmp_path, {"a.png": picture(0)})
+    images.decode(tmp_path / "a.png")
+    points = np.random.default_rng(0).normal(size=(30, 3))
+    nearest = neighbors.NearestNeighbors(algorithm="kd_tree").fit(points).kneighbors(points, 2)[1]
+    assert (nearest[:, 0] == np.arange(30)).all()

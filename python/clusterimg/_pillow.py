@@ -227,6 +227,9 @@ class _DecodingThread(threading.local):
     modules would hide from our users what their own use of Pillow has to say.
     """
 
+    pattern = "(?!)"
+    """Nothing: for those who read the filters and make new ones of them, as scikit-learn does."""
+
     is_this = False
 
     def match(self, module: str) -> bool:
