@@ -106,7 +106,9 @@ def _add_sample(command: argparse.ArgumentParser) -> Callable[..., Any]:
 
 def _add_threshold(threshold: argparse.ArgumentParser) -> None:
     threshold.set_defaults(command="threshold")
-    _add_method(threshold)
+    add = _add_method(threshold, "deep")
+    text = "what deep compares: efficientnet-lite0, or the file of a model (efficientnet-lite0)"
+    add("--embedding", metavar="E", help=text)
     add = _add_sample(threshold)
     add("--html", type=Path, metavar="FILE", help="save it as a page to open in a browser")
     add("--png", type=Path, metavar="FILE", help="save it as a picture: .png, .svg or .pdf")

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._asked_methods import method_asked, method_of
 from ._types import EDGE_DTYPE, Features
 from .backends import Engine, select
 from .clustering import ImagePairs, check_linkage, known_of, linked
 from .errors import UsageError
 from .extraction import extract_images
 from .images import policy
-from .methods import Classic, create, create_all
-from .methods.deep import DEFAULT_THRESHOLD, Deep
+from .methods import Classic, create_all
 
 __all__ = ["cluster", "extract", "similar_pairs", "similarity_matrix"]
 
@@ -97,10 +97,9 @@ def extract(
     -------
     Features, one for each image, in their order; for several methods a list of them, in theirs.
     """
-    options: dict[str, Any] = {"size": size, "scale": scale, "hash_size": hash_size}
+    options = {"size": size, "scale": scale, "hash_size": hash_size}
     if isinstance(method, str):
-        options["embedding"] = embedding
-        return _asked(images, method, options, None, decode, backend, n_threads, errors).features
+        return _asked(images, method, options, embedding, None, decode, backend, n_threads, errors).features
     if embedding is not None:
         raise UsageError("embedding is an option of method deep, which can't be one of several")
     if isinstance(images, Features):
@@ -130,14 +129,8 @@ def similarity_matrix(
     under `ssim`, neither fits inside the other under `tm`. Equal images score 1. Parameters as for
     `extract`; `images` may be features.
     """
-    options = {
-        "size": size,
-        "scale": scale,
-        "hash_size": hash_size,
-        "orb_rule": orb_rule,
-        "embedding": embedding,
-    }
-    asked = _asked(images, method, options, None, decode, backend, n_threads, errors)
+    options = {"size": size, "scale": scale, "hash_size": hash_size, "orb_rule": orb_rule}
+    asked = _asked(images, method, options, embedding, None, decode, backend, n_threads, errors)
     features, chosen = asked.features, asked.method
     matrix = np.full((len(features), len(features)), -np.inf, np.float32)
     known = np.flatnonzero(~features.featureless)
@@ -171,14 +164,8 @@ def similar_pairs(
     Without a threshold the method's default holds. Other parameters as for `extract`; `images` may be
     features.
     """
-    options = {
-        "size": size,
-        "scale": scale,
-        "hash_size": hash_size,
-        "orb_rule": orb_rule,
-        "embedding": embedding,
-    }
-    asked = _asked(images, method, options, threshold, decode, backend, n_threads, errors)
+    options = {"size": size, "scale": scale, "hash_size": hash_size, "orb_rule": orb_rule}
+    asked = _asked(images, method, options, embedding, threshold, decode, backend, n_threads, errors)
     features = asked.features
     first = features.first_copies()
     unique = (first == np.arange(len(features))) & ~features.featureless
@@ -212,14 +199,8 @@ def cluster(
     the number of images alone. Other parameters as for `similar_pairs`.
     """
     check_linkage(linkage)
-    options = {
-        "size": size,
-        "scale": scale,
-        "hash_size": hash_size,
-        "orb_rule": orb_rule,
-        "embedding": embedding,
-    }
-    asked = _asked(images, method, options, threshold, decode, backend, n_threads, errors)
+    options = {"size": size, "scale": scale, "hash_size": hash_size, "orb_rule": orb_rule}
+    asked = _asked(images, method, options, embedding, threshold, decode, backend, n_threads, errors)
     if linkage == "components" and not len(must_link) and not len(cannot_link):
         return asked.method.labels(asked.features, asked.engine)
     n, copies_are_similar = len(asked.features), asked.method.threshold < 1.0
@@ -245,6 +226,7 @@ def _asked(
     images: Images,
     method: str,
     options: dict[str, Any],
+    embedding: Any,
     threshold: float | None,
     decode: str,
     backend: str,
@@ -255,37 +237,14 @@ def _asked(
     _check(decode, errors)
     engine = select(backend, n_threads=n_threads)
     if isinstance(images, Features):
-        made_so = [name for name in ("size", "scale", "hash_size", "embedding") if options[name]]
-        made_so += ["decode"] * (decode != "exact")
+        made_so = [name for name in ("size", "scale", "hash_size") if options[name]]
+        made_so += ["embedding"] * (embedding is not None) + ["decode"] * (decode != "exact")
         if made_so:
             raise UsageError(f"features are made already: give {', '.join(made_so)} to extract")
-        return _Asked(images, _method_of(images, threshold, options.get("orb_rule")), engine)
-    chosen = _created(method, threshold, options, n_threads)
+        return _Asked(images, method_of(images, threshold, options.get("orb_rule")), engine)
+    chosen = method_asked(method, options, embedding, threshold, n_threads)
     [features] = _extracted(images, [chosen], engine, bool(options["size"]), decode, errors)
     return _Asked(features, chosen, engine)
-
-
-def _method_of(features: Features, threshold: float | None, orb_rule: str | None) -> Classic:
-    """Return the method that compares features which were made before."""
-    if features.method == Deep.name:
-        return Deep(about=features.params, threshold=DEFAULT_THRESHOLD if threshold is None else threshold)
-    method: Classic = create(features.method, threshold=threshold, orb_rule=orb_rule)
-    return method
-
-
-def _created(name: str, threshold: float | None, options: Mapping[str, Any], n_threads: int) -> Classic:
-    given = {option: value for option, value in options.items() if value is not None}
-    network = given.pop("embedding", None)
-    if name != Deep.name:
-        if network is not None:
-            raise UsageError(f"embedding is an option of method deep, not of {name}")
-        method: Classic = create(name, threshold=threshold, **given)
-        return method
-    if given:
-        raise UsageError(f"method deep has no {', '.join(given)}")
-    from .deep.embedding import PRETRAINED, deep_method
-
-    return deep_method(network or PRETRAINED[0], threshold=threshold, n_threads=n_threads)
 
 
 def _extracted(

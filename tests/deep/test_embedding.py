@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import clusterimg as ci
+from clusterimg._options import parser
 from clusterimg.deep.embedding import embed, embedder, reduced, unit_vectors
 from clusterimg.deep.pictures import PictureShape
+from clusterimg.methods.deep import Deep
 from pictures import picture, save
 
 torch = pytest.importorskip("torch")
@@ -95,6 +98,19 @@ def test_pairs_by_an_embedding(colours: list[NDArray[np.uint8]]) -> None:
     np.testing.assert_allclose(matrix, vectors @ vectors.T, atol=1e-6)
     features = ci.extract(images, method="deep", embedding=embedder(quarters, size=16))
     np.testing.assert_array_equal(pairs, ci.similar_pairs(features, threshold=0.995))
+
+
+def test_a_threshold_is_chosen_on_the_curve_of_an_embedding(
+    colours: list[NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"method": "deep", "embedding": embedder(quarters, size=16)}
+    curve = ci.threshold_curve(colours, **options)
+    assert curve.method == "deep" and curve.default == Deep(about={}).threshold
+    for threshold in (0.97, 0.995):
+        assert curve.at(threshold).pairs == len(ci.similar_pairs(colours, **options, threshold=threshold))
+    save(tmp_path, {f"{k}.png": picture(k, 40, 30) for k in range(5)})
+    assert ci.threshold_curve(tmp_path, **options).n_images == 5
+    assert parser().parse_args(["threshold", "in", "--method", "deep"]).embedding is None
 
 
 @pytest.mark.parametrize(

@@ -112,11 +112,6 @@ class Pictures(Method):
         empty = np.empty((0, self.shape.channels, side, side), np.uint8)
         return np.concatenate([empty, *(value[None] for value in values if value is not None)])
 
-    @property
-    def decides(self) -> dict[str, Any]:
-        """Nothing: they have no clusters."""
-        return {}
-
     def cluster(self, features: Any, engine: Any, progress: Any = None) -> Any:
         """Refuse: pictures are read, not clustered."""
         raise UsageError("pictures have no clusters: embed them first")

@@ -74,9 +74,9 @@ class Method(ABC):
         """Return the features of many images as one array."""
 
     @property
-    @abstractmethod
     def decides(self) -> Mapping[str, Any]:
         """What decides the clusters of given features, as JSON has it."""
+        return {"threshold": self.threshold}
 
     @abstractmethod
     def cluster(

@@ -6,15 +6,17 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .. import images as files_of
+from .._asked_methods import method_asked, method_of
 from .._reader import Reader
 from .._reading import PartsOfStore, Reading
 from .._store import Store
 from .._types import Features, Progress
 from ..backends import Engine, select
 from ..errors import UsageError
-from ..methods import Classic, create
+from ..methods import Classic
 from ..similarity import Image, extract
 from .building import curve_of
 from .curve import ThresholdCurve
@@ -36,6 +38,7 @@ def threshold_curve(
     scale: float | None = None,
     hash_size: int | None = None,
     orb_rule: str | None = None,
+    embedding: Any = None,
     decode: str = "exact",
     backend: str = "auto",
     threads: int = 0,
@@ -52,6 +55,8 @@ def threshold_curve(
         them the numbers are exact.
     recursive : bool
         Whether to take the images of subfolders too.
+    embedding : str, path, torch.nn.Module or callable
+        Of `deep`: what `deep.embed` takes; `efficientnet-lite0`, if not given.
     progress : callable
         `progress(stage, done, total)`, called now and then.
 
@@ -79,21 +84,22 @@ def threshold_curve(
         return curve_of(parts, files, chosen, engine, sample=sample, seed=seed, progress=report)
 
     if isinstance(images, str | os.PathLike):
-        chosen = create(method, **options)
+        chosen = method_asked(method, options, embedding, None, threads)
         with tempfile.TemporaryDirectory(prefix="clusterimg-") as folder:
             parts = _read(Path(images), recursive, decode, chosen, engine, Path(folder), progress)
             return curve(parts, parts.files, chosen)
     if isinstance(images, Features):
         features = images
-        chosen = create(features.method, orb_rule=orb_rule)
+        chosen = method_of(features, None, orb_rule)
     else:
-        chosen = create(method, **options)
+        chosen = method_asked(method, options, embedding, None, threads)
         features = extract(
             images,
             method=method,
             size=size,
             scale=scale,
             hash_size=hash_size,
+            embedding=embedding,
             decode=decode,
             backend=backend,
             n_threads=threads,
