@@ -99,7 +99,7 @@ def test_a_loss_is_lowered(tiny: np.ndarray, loss: str) -> None:
 
 
 def test_validation_is_the_loss_of_the_model_on_all_validation_images(tiny: np.ndarray) -> None:
-    trained = fit(tiny, architecture=TINY, epochs=3, batch_size=3, validation=0.2, **CPU)
+    trained = fit(tiny, architecture=TINY, epochs=3, batch_size=3, validation=0.2, contrastive=0.0, **CPU)
     _, apart = split(len(tiny), 0.2, 0)
     assert len(apart) == trained.facts["outcome"]["n_validation"] == 8
     pictures = torch.from_numpy(tiny[apart]).float() / 255
