@@ -561,15 +561,11 @@ def test_no_foreign_page_can_choose_or_read(new_page: Callable[..., Watched], as
 
 
 def until(page: Any, condition: Callable[[], object]) -> None:
-    assert comes(page, condition), "it never came"
-
-
-def comes(page: Any, condition: Callable[[], object]) -> bool:
     for _ in range(400):
         if condition():
-            return True
+            return
         page.wait_for_timeout(20)
-    return False
+    raise AssertionError("it never came")
 
 
 def test_a_closed_tab_is_told_of_and_can_be_opened_again(
@@ -582,11 +578,10 @@ def test_a_closed_tab_is_told_of_and_can_be_opened_again(
     page.wait_for_timeout(2500)  # longer than a page is waited for
     assert len(asked.said) == 1
     other = new_page()
-    for _ in range(4):  # a browser may lose what a page says as it goes: one time in ten on a busy machine
-        page.close(run_before_unload=True)
-        if comes(other.page, lambda: len(asked.said) == 2):
-            break
-        page = visit(new_page(), asked)
+    # On a busy machine a browser loses one farewell in ten: this one says it twice.
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide'))")
+    page.close(run_before_unload=True)
+    until(other.page, lambda: len(asked.said) == 2)
     assert asked.said[1].startswith(f"the page was closed: open it again at {asked.address}")
     visit(other, asked).locator("#act").click()
     assert asked.end() == 0.69
