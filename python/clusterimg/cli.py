@@ -22,6 +22,7 @@ from ._choosing import Choose
 from ._memory import keep_freed_memory
 from ._messages import counted, error_text, printable, summary
 from ._options import TERMINAL, parser
+from ._types import Skip
 from ._versions import versions
 from .errors import ClusterimgError, FilesSkipped, UsageError
 from .methods import METHODS
@@ -64,6 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _say(text: str) -> None:
     print(f"clusterimg: {text}", file=sys.stderr)
+
+
+def _say_each(what: str, skips: Sequence[Skip], arguments: argparse.Namespace, form: str = "{} {}") -> None:
+    """Say of files why they were left; of many only the first, unless it is to be verbose."""
+    shown = skips if arguments.verbose else skips[:_SHOWN]
+    for skip in shown:
+        _say(f"{what}: {form.format(printable(skip.file), skip.reason)}")
+    if len(skips) > len(shown):
+        _say(f"{what}: {len(skips) - len(shown):,} more (--verbose lists all)")
 
 
 # --- the commands ---
@@ -181,12 +191,8 @@ def _undo(arguments: argparse.Namespace) -> int:
             f"{counted(undone.restored, 'file')} put back, "
             f"{counted(undone.removed, 'copy or link', 'copies and links')} deleted"
         )
-    for left, what in ((undone.kept, "kept"), (undone.missing, "missing")):
-        shown = left if arguments.verbose else left[:_SHOWN]
-        for skip in shown:
-            _say(f"{what}: {printable(skip.file)} {skip.reason}")
-        if len(left) > len(shown):
-            _say(f"{what}: {len(left) - len(shown):,} more (--verbose lists all)")
+    _say_each("kept", undone.kept, arguments)
+    _say_each("missing", undone.missing, arguments)
     return FAILED if undone.kept or undone.missing else DONE
 
 
@@ -201,11 +207,7 @@ def _report(arguments: argparse.Namespace) -> int:
         print(f"{counted(made.images, 'image')}: {printable(made.index)}")
         if made.without_pairs:
             print(f"widest pairs are of those with the representative: {made.without_pairs}")
-    shown = made.unreadable if arguments.verbose else made.unreadable[:_SHOWN]
-    for skip in shown:
-        _say(f"no thumbnail: {printable(skip.file)} {skip.reason}")
-    if len(made.unreadable) > len(shown):
-        _say(f"no thumbnail: {len(made.unreadable) - len(shown):,} more (--verbose lists all)")
+    _say_each("no thumbnail", made.unreadable, arguments)
     return DONE
 
 
@@ -219,11 +221,7 @@ def _train(arguments: argparse.Namespace) -> int:
         print(json.dumps(as_json(trained.facts, arguments.out, len(trained.skipped)), indent=2))
     elif not arguments.quiet:
         print(told(trained.facts, arguments.out, verbose=arguments.verbose))
-    shown = trained.skipped if arguments.verbose else trained.skipped[:_SHOWN]
-    for skip in shown:
-        _say(f"skipped: {printable(skip.file)} ({skip.reason})")
-    if len(trained.skipped) > len(shown):
-        _say(f"skipped: {len(trained.skipped) - len(shown):,} more (--verbose lists all)")
+    _say_each("skipped", trained.skipped, arguments, "{} ({})")
     return DONE
 
 

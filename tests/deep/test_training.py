@@ -237,9 +237,9 @@ class Clock:
         return self.now
 
 
-@pytest.mark.parametrize("budget", ["100s", "1m", 7])
-def test_a_budget_ends_it(tiny: np.ndarray, monkeypatch: pytest.MonkeyPatch, budget: Any) -> None:
-    clock = Clock(0.01)
+def slow_steps(monkeypatch: pytest.MonkeyPatch, per_look: float) -> Clock:
+    """Return a clock by which each step takes a second."""
+    clock = Clock(per_look)
     step = _loop.Loop._train_step
 
     def slow(loop: Any) -> None:
@@ -248,6 +248,12 @@ def test_a_budget_ends_it(tiny: np.ndarray, monkeypatch: pytest.MonkeyPatch, bud
 
     monkeypatch.setattr(_loop, "_monotonic", clock)
     monkeypatch.setattr(_loop.Loop, "_train_step", slow)
+    return clock
+
+
+@pytest.mark.parametrize("budget", ["100s", "1m", 7])
+def test_a_budget_ends_it(tiny: np.ndarray, monkeypatch: pytest.MonkeyPatch, budget: Any) -> None:
+    slow_steps(monkeypatch, 0.01)
     trained = fit(tiny, architecture=TINY, epochs=900, batch_size=8, time_budget=budget, **CPU)
     outcome, seconds = trained.facts["outcome"], parse_duration(budget)
     assert seconds is not None
@@ -435,15 +441,7 @@ def test_other_pictures_or_another_network_are_refused(tiny: np.ndarray, tmp_pat
 
 
 def test_time_before_a_kill_counts(tiny: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(0.0)
-    step = _loop.Loop._train_step
-
-    def slow(loop: Any) -> None:
-        clock.now += 1.0
-        step(loop)
-
-    monkeypatch.setattr(_loop, "_monotonic", clock)
-    monkeypatch.setattr(_loop.Loop, "_train_step", slow)
+    clock = slow_steps(monkeypatch, 0.0)
     options: dict[str, Any] = {"epochs": 900, "batch_size": 8, "time_budget": 40}
     whole = fit(tiny, architecture=TINY, **options, **CPU)
     interrupted(tiny, tmp_path / "state", 160, **options)

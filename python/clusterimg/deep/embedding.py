@@ -126,8 +126,8 @@ def embedder(
 def _of_trained(trained: Trained, device: str, n_threads: int) -> Embedder:
     network = trained.autoencoder
     shape = PictureShape(network.architecture.size, network.architecture.channels)
-    made = _of_module(network, "autoencoder", shape, device, n_threads, run=network.encode)
-    return Embedder(shape, {**made.about, "weights": trained.facts["digest"]}, made.function)
+    weights = trained.facts["digest"]
+    return _of_module(network, "autoencoder", shape, device, n_threads, run=network.encode, weights=weights)
 
 
 def _of_module(
@@ -137,6 +137,7 @@ def _of_module(
     device: str,
     n_threads: int,
     run: Callable[[Any], Any] | None = None,
+    weights: str | None = None,
 ) -> Embedder:
     import torch
 
@@ -156,7 +157,12 @@ def _of_module(
             ]
             return _checked(torch.cat(found).float().cpu().numpy(), len(pictures))
 
-    about = {"name": name, "size": shape.size, "channels": shape.channels, "weights": _digest(module)}
+    about = {
+        "name": name,
+        "size": shape.size,
+        "channels": shape.channels,
+        "weights": weights or _digest(module),
+    }
     return _measured(shape, about, function)
 
 

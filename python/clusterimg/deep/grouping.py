@@ -50,7 +50,8 @@ class DeepModels(Deep):
             raise UsageError(f"selection must be one of {', '.join(RULES)}, got {self.rule!r}")
         if self.pca is not None and self.pca < 1:
             raise UsageError(f"pca must be 1 component or more, got {self.pca}")
-        parse_models(self.models, 100)  # what is wrong with them is said before images are read
+        if self.models is not None:  # what is wrong with them is said before images are read
+            parse_models(self.models, 100)
 
     @property
     def decides(self) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .._files import replacing, write_error
 from .._optional import require
 from ..errors import UsageError
-from ..picker._drawing import style
+from ..picker._drawing import plain, style
 from ..picker._panel import ACCENT, INK, PALE
 from .selection import Row, Selection
 
@@ -87,7 +87,7 @@ def _draw_scores(figure: Figure, selection: Selection) -> None:
             axes.plot(*spot, "o", ms=11, mfc="none", mec=ACCENT, mew=2, zorder=9, label="chosen")
         axes.set_title(title, size=10.5, loc="left", color=INK)
         axes.set_title(direction, size=8.5, loc="right", color=PALE)
-        _plain(axes)
+        plain(axes)
         if lines:
             axes.set_xscale("log")
             axes.xaxis.set_minor_locator(NullLocator())
@@ -246,15 +246,6 @@ def _figure(width: float, height: float) -> Figure:
 def _headline(figure: Figure, title: str, line: str) -> None:
     figure.text(0.03, 0.955, title, size=13, weight="bold", va="center", color=INK)
     figure.text(0.03, 0.917, line, size=9, va="center", color=PALE)
-
-
-def _plain(axes: Axes) -> None:
-    axes.grid(color="#e3e7eb", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#aab4be")
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..picker._drawing import plain
 from ._model_files import ModelFiles
 from ._storing import write_whole
 from .checkpoint import Trained
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["curve_png", "history_csv", "reconstructions_png", "write_plots"]
 
-_INK, _PALE, _LINE, _WARM, _GRID = "#1f2933", "#61707f", "#2f6fae", "#c8553d", "#e3e7eb"
+_INK, _PALE, _LINE, _WARM = "#1f2933", "#61707f", "#2f6fae", "#c8553d"
 _PAIRS = 4  # of each kind: best, median, worst
 _SHARP_RANGE = 4.0  # from so many times the least loss on, the losses are on a logarithmic axis
 _DPI = 130
@@ -120,7 +121,7 @@ def _draw_losses(axes: Axes, column: Mapping[str, NDArray[Any]], outcome: Mappin
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("loss")
     axes.legend(frameon=False, loc="upper right")
-    _tidy(axes)
+    plain(axes)
 
 
 def _draw_rates(axes: Axes, column: Mapping[str, NDArray[Any]]) -> None:
@@ -133,16 +134,7 @@ def _draw_rates(axes: Axes, column: Mapping[str, NDArray[Any]]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=bool(column["epochs"][-1] >= 2)))
     axes.set_xlabel("epochs")
-    _tidy(axes)
-
-
-def _tidy(axes: Axes) -> None:
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#aab4be")
+    plain(axes)
 
 
 # --- before and after ---

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-__all__ = ["SIZE", "Drawing", "style"]
+__all__ = ["SIZE", "Drawing", "plain", "style"]
 
 SIZE = (11.0, 7.2)
 """Of the figure at first, in inches."""
@@ -33,6 +33,16 @@ _WIDE_BOX = (0.085, 0.125, 0.88, 0.745)
 
 _MANY_PAIRS = 1000
 """From so many on, numbers of pairs are on a logarithmic axis at first."""
+
+
+def plain(axes: Axes) -> None:
+    """Give axes a pale grid behind what they show, and no frame but the two scales."""
+    axes.grid(color="#e3e7eb", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#aab4be")
 
 
 @contextmanager
@@ -169,10 +179,5 @@ def _axes_of_curve(figure: Figure, curve: ThresholdCurve, box: tuple[float, floa
     )
     axes.set_xlabel("similar pairs" if curve.is_exact else "expected similar pairs")
     axes.set_ylabel("threshold: similar means a score above it")
-    axes.grid(color="#e3e7eb", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#aab4be")
+    plain(axes)
     return axes
