@@ -45,8 +45,8 @@ struct Block {
   const void* values;           // elements of the items, one after another
   const std::int64_t* offsets;  // (n + 1) where each begins, from 0, in elements; null where all
                                 // are of one length
-  const std::int32_t* shapes;  // (n, 2) height and width, or null
-  void* prepared;              // what `prepare` made, `prepared_bytes` of it
+  const std::int32_t* shapes;   // (n, 2) height and width, or null
+  void* prepared;               // what `prepare` made, `prepared_bytes` of it
 };
 
 class Kernel {
