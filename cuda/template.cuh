@@ -102,7 +102,7 @@ struct PlainTile {
   }
   static __device__ void multiply(const TemplateStage& a, const TemplateStage& b,
                                   std::uint32_t (&dots)[8][8]) {
-#pragma unroll
+#pragma unroll 1  // or the registers do not suffice
     for (int pair = 0; pair < 2 * template_quads; ++pair) {
       uint2 x[8];
 #pragma unroll
@@ -177,7 +177,7 @@ __device__ inline Place block_place(std::int32_t n_rows, std::int32_t n_cols) {
 //   Tile    PlainTile or TensorTile
 //   most    most_rough_error of the threshold
 template <class Sum, class Tile>
-__global__ __launch_bounds__(template_threads, 2) void score_templates(
+__global__ __launch_bounds__(template_threads, sizeof(Sum) > 4 ? 1 : 2) void score_templates(
     TemplateImages a, TemplateImages b, std::uint32_t n_quads, Pairs pairs, Sink sink,
     double threshold, float most) {
   constexpr bool wide = sizeof(Sum) > 4;
@@ -190,9 +190,10 @@ __global__ __launch_bounds__(template_threads, 2) void score_templates(
 
   // 1. Sums of products, stage by stage.
   std::uint32_t dots[8][8] = {};
-  Sum sums[64];  // in local memory: of pieces that are done, in the end of all
+  // Of pieces that are done, in the end of all; volatile, or they would take registers.
+  volatile Sum sums[64];
   if constexpr (wide)
-    for (Sum& sum : sums) sum = 0;
+    for (volatile Sum& sum : sums) sum = 0;
   const int quad = static_cast<int>(threadIdx.x % template_quads);
   const int row = static_cast<int>(threadIdx.x / template_quads);
   constexpr int apart = template_threads / template_quads;
@@ -224,7 +225,7 @@ __global__ __launch_bounds__(template_threads, 2) void score_templates(
       if ((first + template_quads) % piece == 0) {
 #pragma unroll
         for (int k = 0; k < 64; ++k) {
-          sums[k] += dots[k / 8][k % 8];
+          sums[k] = sums[k] + dots[k / 8][k % 8];
           dots[k / 8][k % 8] = 0;
         }
       }
@@ -254,7 +255,7 @@ __global__ __launch_bounds__(template_threads, 2) void score_templates(
 #pragma unroll
   for (int k = 0; k < 64; ++k) {
     if constexpr (wide)
-      sums[k] += dots[k / 8][k % 8];
+      sums[k] = sums[k] + dots[k / 8][k % 8];
     else
       sums[k] = dots[k / 8][k % 8];
   }
