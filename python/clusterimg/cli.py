@@ -47,9 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # no name is worth a crash where it can't be shown
         sys.stdout.reconfigure(errors="backslashreplace")
     keep_freed_memory()
-    warnings.showwarning = partial(_show_warning, warnings.showwarning)
     try:
-        code = _COMMANDS[arguments.command](arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
+            code = _COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
