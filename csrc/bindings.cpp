@@ -20,9 +20,9 @@
 #include "joins/join.hpp"
 #include "kernels.hpp"
 #include "pairwise.hpp"
+#include "python.hpp"
 #include "union_find.hpp"
 
-namespace py = pybind11;
 using namespace clusterimg;
 
 namespace {
@@ -31,10 +31,6 @@ template <class T>
 using Array = py::array_t<T, py::array::c_style>;
 template <class T>
 using MaybeArray = std::optional<Array<T>>;
-
-void require(bool condition, const std::string& message) {
-  if (!condition) throw py::value_error(message);
-}
 
 std::string shape_of(const py::array& array) {
   return py::str(array.attr("shape")).cast<std::string>();
@@ -47,27 +43,6 @@ std::size_t length(const Array<T>& array, py::ssize_t axis = 0) {
 
 // Whether k is the index of one of n images.
 bool names(std::int32_t k, std::size_t n) { return k >= 0 && static_cast<std::size_t>(k) < n; }
-
-// Hands a vector's memory to NumPy without a copy.
-template <class T, class Allocator>
-py::array_t<T> to_array(std::vector<T, Allocator>&& values) {
-  using Values = std::vector<T, Allocator>;
-  auto* owned = new Values(std::move(values));
-  py::capsule owner(owned, [](void* p) { delete static_cast<Values*>(p); });
-  return py::array_t<T>(static_cast<py::ssize_t>(owned->size()), owned->data(), owner);
-}
-
-// Runs `work(monitor)` without the GIL; takes it back now and then for signals and progress.
-template <class Work>
-void run_released(const py::object& progress, const Work& work) {
-  Monitor monitor([&](std::uint64_t done) {
-    const py::gil_scoped_acquire hold;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (!progress.is_none()) progress(done);
-  });
-  const py::gil_scoped_release release;
-  work(monitor);
-}
 
 // The edges that `score(plane, sink, monitor)` puts into its sink.
 template <class AJoin, class Score>

@@ -23,7 +23,8 @@ struct Pairs {
 constexpr std::int32_t all_pairs = INT32_MIN;  // gap of a rectangle; 1 leaves i < j, 0 i <= j
 
 // Where scores go.
-//   matrix       all scores of a launch, (n_rows, n_cols) float32; of pairs that don't count nothing
+//   matrix       all scores of a launch, (n_rows, n_cols) float32; of pairs that don't count
+//   nothing
 //                is written
 //   edges        pairs above the threshold, in any order, and those that are still to be decided
 //   components   pairs above the threshold are united; those still to be decided are listed
@@ -33,19 +34,19 @@ struct Sink {
   Keep keep;
   float* matrix;
   Edge* list;
-  std::uint32_t capacity;    // of the list; what comes when it is full is counted, and lost
-  std::uint32_t* n_listed;   // may end above `capacity`
-  std::int32_t* parents;     // of a union-find over all items; see union_find.cuh
+  std::uint32_t capacity;   // of the list; what comes when it is full is counted, and lost
+  std::uint32_t* n_listed;  // may end above `capacity`
+  std::int32_t* parents;    // of a union-find over all items; see union_find.cuh
 };
 
 // Items [first, first + n) of a set, on a device.
 struct Block {
   std::int32_t first, n;
-  const void* values;          // elements of the items, one after another
-  const std::int64_t* offsets; // (n + 1) where each begins, from 0, in elements; null where all are
-                               // of one length
-  const std::int32_t* shapes;  // (n, 2) height and width, or null
-  void* prepared;              // what `prepare` made, `prepared_bytes` of it
+  const void* values;           // elements of the items, one after another
+  const std::int64_t* offsets;  // (n + 1) where each begins, from 0, in elements; null where all
+                                // are of one length
+  const std::int32_t* shapes;   // (n, 2) height and width, or null
+  void* prepared;               // what `prepare` made, `prepared_bytes` of it
 };
 
 class Kernel {
@@ -61,8 +62,8 @@ class Kernel {
   // Operations of a pair, about: what makes a launch short enough to be interrupted.
   virtual double operations(const Block& a, const Block& b) const = 0;
 
-  // Scores the pairs, as the sink asks. Scores of a list are exact where `decide` is not there; where
-  // it is, the list holds every pair that may be above the threshold.
+  // Scores the pairs, as the sink asks. Scores of a list are exact where `decide` is not there;
+  // where it is, the list holds every pair that may be above the threshold.
   virtual void score(const Block& a, const Block& b, const Pairs&, const Sink&,
                      cudaStream_t) const = 0;
   // Writes the exact scores of the listed pairs, of which there may be more than the list holds: it

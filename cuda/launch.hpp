@@ -8,6 +8,9 @@
 
 namespace clusterimg::cuda {
 
+// Makes each of n items a set of its own, for union_find.cuh.
+void start_sets(std::int32_t* parents, std::size_t n, cudaStream_t stream);
+
 // Codes (n, n_words) of 64-bit words; equal bits / bits.
 std::unique_ptr<Kernel> hamming_kernel(std::size_t n_words, double threshold);
 

@@ -90,6 +90,8 @@ class Event {
   Event& operator=(const Event&) = delete;
   ~Event() { cudaEventDestroy(event_); }
   void record(cudaStream_t stream) { check(cudaEventRecord(event_, stream), "the device failed"); }
+  operator cudaEvent_t() const { return event_; }
+  void wait() const { check(cudaEventSynchronize(event_), "the device failed"); }
   bool passed() const {
     const cudaError_t state = cudaEventQuery(event_);
     if (state == cudaErrorNotReady) return false;

@@ -170,12 +170,15 @@ def includes(path: Path) -> list[str]:
     return re.findall(r'^\s*#\s*include\s*([<"][^>"]+[>"])', path.read_text(), re.MULTILINE)
 
 
-SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in (".hpp", ".cpp"))
+SOURCES = sorted(p for folder in (CSRC, ROOT / "cuda") for p in folder.rglob("*.*"))
 
 
-def test_one_file_knows_python() -> None:
-    knowing = {path.name for path in SOURCES if re.search(r"pybind11|Python\.h", "".join(includes(path)))}
-    assert knowing == {"bindings.cpp"}
+def test_bindings_alone_know_python() -> None:
+    python = re.compile(r"pybind11|Python\.h|python\.hpp")
+    knowing = {
+        path.relative_to(ROOT).as_posix() for path in SOURCES if python.search("".join(includes(path)))
+    }
+    assert knowing == {"csrc/bindings.cpp", "csrc/python.hpp", "cuda/bindings.cpp", "cuda/device_array.hpp"}
 
 
 @pytest.mark.parametrize("path", sorted((CSRC / "kernels").glob("*.hpp")), ids=as_id)

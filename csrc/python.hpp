@@ -1,0 +1,44 @@
+// What bindings of compiled modules share: checks with a sentence, arrays without a copy, and calls
+// without the GIL.
+#pragma once
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "parallel.hpp"
+
+namespace clusterimg {
+
+namespace py = pybind11;
+
+inline void require(bool condition, const std::string& message) {
+  if (!condition) throw py::value_error(message);
+}
+
+// Hands a vector's memory to NumPy without a copy.
+template <class T, class Allocator>
+py::array_t<T> to_array(std::vector<T, Allocator>&& values) {
+  using Values = std::vector<T, Allocator>;
+  auto* owned = new Values(std::move(values));
+  py::capsule owner(owned, [](void* p) { delete static_cast<Values*>(p); });
+  return py::array_t<T>(static_cast<py::ssize_t>(owned->size()), owned->data(), owner);
+}
+
+// Runs `work(monitor)` without the GIL; takes it back now and then for signals and progress.
+template <class Work>
+void run_released(const py::object& progress, const Work& work) {
+  Monitor monitor([&](std::uint64_t done) {
+    const py::gil_scoped_acquire hold;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (!progress.is_none()) progress(done);
+  });
+  const py::gil_scoped_release release;
+  work(monitor);
+}
+
+}  // namespace clusterimg
