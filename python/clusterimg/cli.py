@@ -315,8 +315,8 @@ def _show_devices(cuda: Mapping[str, Any]) -> None:
     """Print what there is of CUDA, where it was built; else the list of backends has said so."""
     if "runtime" not in cuda:
         return
-    built = ", ".join(cuda["architectures"])
-    print(f"CUDA: runtime {cuda['runtime']}, driver {cuda['driver'] or 'none'}, built for {built}")
+    driver = f"driver for CUDA {cuda['driver']}" if cuda["driver"] else "no driver"
+    print(f"CUDA: runtime {cuda['runtime']}, {driver}, built for compute {cuda['architectures']}")
     for device in cuda["devices"]:
         free, memory = (device[name] / 1e9 for name in ("free", "memory"))
         print(

@@ -275,9 +275,15 @@ def _check_alike(values: Any, others: Any) -> None:
 
 
 def _array(values: Any, name: str, dtype: Any, ndim: int, shape: str) -> Any:
-    array = device_array(values) if is_on_device(values) else np.asarray(values)
-    if array.dtype != dtype:
-        raise UsageError(f"{name} must be {np.dtype(dtype).name}, got {array.dtype}")
+    wanted = np.dtype(dtype)
+    if is_on_device(values):
+        array: Any = device_array(values)
+        if array.dtype.kind == "i" and array.dtype.itemsize == wanted.itemsize > 1:  # torch prefers these
+            array = array.seen_as(wanted)
+    else:
+        array = np.asarray(values)
+    if array.dtype != wanted:
+        raise UsageError(f"{name} must be {wanted.name}, got {array.dtype}")
     if array.ndim != ndim:
         raise UsageError(f"{name} must have shape {shape}, got {array.shape}")
     if isinstance(array, DeviceArray):

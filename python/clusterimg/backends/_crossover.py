@@ -111,16 +111,18 @@ MODELLED = Figures(
     start=0.5,
     call=0.002,
     transfer=8e9,
-    # Operations an element over what a multiprocessor does a cycle: csrc twins' counts on a GPU.
+    # By the rooflines of cuda/*.cuh.
     cycles={
-        "ssim": 0.20 / _AT,
+        "ssim": 0.105 / _AT,
         "hamming": 0.15 / _AT,
         "signature": 0.03 / _AT,
-        "template": 1 / 256 / _AT,
+        "template": 1 / 2048 / _AT,
         "sliding": 1 / 256 / _AT,
-        "descriptor": 0.6 / _AT,
+        "descriptor": 0.34 / _AT,
     },
 )
+_WITHOUT_TENSOR_CORES = 8.0
+"""Before compute capability 8.0 `template` takes so many times as many cycles."""
 
 # Seconds of one thread of the core for an element of a pair, where every pair is scored.
 _CORE = {
@@ -135,14 +137,14 @@ _SLIDING_TRANSFORMED = 1.1e-9  # a pixel of the larger image, where the core tak
 # Thresholds, and the share of that time that a join above them takes.
 _SHARES = {
     "ssim": ((0.5, 0.63, 0.7, 0.9), (0.92, 0.40, 0.30, 0.07)),
-    "template": ((0.9, 0.95, 0.991), (1.0, 0.33, 0.12)),
+    "template": ((0.9, 0.95, 0.991), (1.0, 0.33, 0.05)),
     "signature": ((0.3, 0.5), (1.0, 0.14)),
 }
 
 # Hamming: nanoseconds a pair, by what the core says of its plan (csrc/joins/hamming_plan.hpp).
 _COUNTED_PAIR, _COUNTED_WORD = 0.4, 0.35
 _LOOKS = {"folded": 9.5 / 256, "capped": 18 / 256, "exactly": 0.12}
-_INDEX_SORT = 5.0  # an entry and level
+_INDEX_SORT, _INDEX_PAIR = 5.0, 0.065  # an entry and level; a pair that meets in a block
 
 KERNELS = (*_CORE, "hamming")
 """Kernels that devices have: `sliding` is template matching of images of several sizes."""
@@ -159,7 +161,7 @@ class Choice:
 def choose(
     work: Work, devices: Sequence[Mapping[str, Any]], *, n_threads: int, is_warm: bool, figures: Figures
 ) -> Choice:
-    """Return where a call is likely to end first. `devices` are dicts of multiprocessors and clock_mhz."""
+    """Return where a call is likely to end first. `devices` are as the compiled module tells of them."""
     on_core = core_seconds(work, n_threads)
     on_device = device_seconds(work, devices, is_warm=is_warm, figures=figures)
     threads = "1 thread" if n_threads == 1 else f"{n_threads} threads"
@@ -171,11 +173,18 @@ def device_seconds(
     work: Work, devices: Sequence[Mapping[str, Any]], *, is_warm: bool, figures: Figures
 ) -> float:
     """Return how long the devices take together; they start one after another."""
-    rate = sum(device["multiprocessors"] * device["clock_mhz"] * 1e6 for device in devices)
+    rate = sum(_rate(work.kernel, device) for device in devices)
     start = 0.0 if is_warm else figures.start * len(devices)
     copies = (work.n_bytes * len(devices) + work.bytes_out) / figures.transfer
     cycles = work.pairs * work.elements * figures.cycles[work.kernel]
     return float(start + figures.call + copies + cycles / rate)
+
+
+def _rate(kernel: str, device: Mapping[str, Any]) -> float:
+    """Return the cycles a second of all multiprocessors, as they count for the kernel."""
+    cycles: float = device["multiprocessors"] * device["clock_mhz"] * 1e6
+    is_old = kernel == "template" and int(device["capability"].partition(".")[0]) < 8
+    return cycles / _WITHOUT_TENSOR_CORES if is_old else cycles
 
 
 def core_seconds(work: Work, n_threads: int) -> float:
@@ -197,8 +206,10 @@ def _hamming_seconds(work: Work) -> float:
     index = re.match(r"index of (\d+) blocks, (\d+) deep", plan)
     if index is not None:
         n_blocks, depth = int(index[1]), int(index[2])
-        visits = sum(math.comb(n_blocks, level) for level in range(1, depth + 1))
-        return 1e-9 * _INDEX_SORT * visits * (work.n_rows + (work.n_cols or 0)) * work.elements
+        sorts = sum(math.comb(n_blocks, level) for level in range(1, depth + 1))
+        meetings = work.pairs * math.comb(n_blocks, depth) * 2.0 ** (-64 * depth / n_blocks)
+        entries = sorts * (work.n_rows + (work.n_cols or 0))
+        return 1e-9 * work.elements * (_INDEX_SORT * entries + _INDEX_PAIR * meetings)
     if plan.startswith("no pairs"):
         return 0.0
     per_pair = _COUNTED_PAIR + _COUNTED_WORD * work.elements

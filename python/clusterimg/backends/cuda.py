@@ -77,7 +77,7 @@ def isa() -> str:
     """Return which devices are used, their compute capability, and the driver."""
     names = [f"{device['name']} (compute {device['capability']})" for device in devices()]
     counted = [f"{names.count(name)} x " * (names.count(name) > 1) + name for name in dict.fromkeys(names)]
-    return f"CUDA on {', '.join(counted)}, driver {_core_cuda.versions()['driver']}"
+    return f"CUDA on {', '.join(counted)}, driver for CUDA {_core_cuda.versions()['driver']}"
 
 
 def resolve_threads(n_threads: int) -> int:
