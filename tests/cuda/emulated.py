@@ -71,7 +71,6 @@ def build(folder: Path, *, changed: Mapping[str, str] | None = None, sanitize: s
     command = [COMPILER, *flags, *(f"-I{path}" for path in includes)]
     command += [part for path in system for part in ("-isystem", str(path))]
     units = sorted([*sources.glob("*.cu"), *sources.glob("*.cpp"), EMULATION / "knobs.cpp"])
-    units += _stand_ins(folder, sources)  # until all kernels are there
     # The slowest first, so that two compilers end together.
     units.sort(key=lambda unit: (unit.name != "bindings.cpp", -unit.stat().st_size))
     with ThreadPoolExecutor(2) as pool:
@@ -103,23 +102,6 @@ def _compile(folder: Path, command: list[str], includes: list[Path], flags: list
         _run([*command, *begin, "-x", "c++", "-c", str(unit), "-o", str(fresh)])
         fresh.rename(target)
     return target
-
-
-def _stand_ins(folder: Path, sources: Path) -> list[Path]:
-    made = "".join(file.read_text() for file in sources.glob("*.cu"))
-    declared = re.findall(r"(std::unique_ptr<Kernel> (\w+)\([^;]*\));", (sources / "launch.hpp").read_text())
-    lines = [
-        f'{head} {{ throw std::runtime_error("{name} is not there yet"); }}'
-        for head, name in declared
-        if f" {name}(" not in made
-    ]
-    if not lines:
-        return []
-    unit = folder / "stand_ins.cpp"
-    folder.mkdir(parents=True, exist_ok=True)
-    head = '#include <stdexcept>\n#include "launch.hpp"\nnamespace clusterimg::cuda {\n'
-    unit.write_text("#pragma GCC diagnostic ignored \"-Wunused-parameter\"\n" + head + "\n".join(lines) + "\n}\n")
-    return [unit]
 
 
 _INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
