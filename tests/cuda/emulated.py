@@ -29,10 +29,16 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[2]
 EMULATION = Path(__file__).resolve().parent / "emulation"
+BUILT = Path(os.environ.get("CLUSTERIMG_EMULATED", ROOT / "build" / "emulated"))
+"""Where objects are kept from one session of tests to the next."""
+
+SANITIZE = os.environ.get("CLUSTERIMG_EMULATED_SANITIZE", "")
+"""Sanitizers of the tests' builds, as -fsanitize takes them; Python must run with their libraries preloaded."""
+
 COMPILER = os.environ.get("CXX") or "g++"
 FLAGS = (
     "-std=c++17 -O1 -g1 -fPIC -fvisibility=hidden -fno-gnu-unique -ffp-contract=off -pthread "
-    "-Wall -Wextra -Wno-unknown-pragmas"
+    '-Wall -Wextra -Wno-unknown-pragmas -DCLUSTERIMG_CUDA_ARCHITECTURES="emulated"'
 ).split()
 ORDERS = ("forward", "reverse", "shuffled")
 
@@ -62,20 +68,30 @@ def build(folder: Path, *, changed: Mapping[str, str] | None = None, sanitize: s
         for name, text in changed.items():
             (fresh / name).write_text(text)
         fresh.rename(sources)
+    units = [*sources.glob("*.cu"), *sources.glob("*.cpp"), EMULATION / "knobs.cpp"]
+    return _library(folder, sources, units, f"_core_cuda{_SUFFIX}", sanitize)
+
+
+def build_checks(folder: Path, *, sanitize: str = "") -> Path:
+    """Build a library of small kernels that try the emulation itself."""
+    units = [EMULATION / "checks.cu", EMULATION / "knobs.cpp"]
+    return _library(folder, ROOT / "cuda", units, "checks.so", sanitize)
+
+
+def _library(folder: Path, sources: Path, units: list[Path], name: str, sanitize: str) -> Path:
+    """Build a library, with the headers of `cuda/` from `sources`."""
     flags = [*FLAGS, f"-ffile-prefix-map={sources}=cuda", f"-ffile-prefix-map={ROOT}/="]
-    flags += ['-DCLUSTERIMG_CUDA_ARCHITECTURES="emulated"']
     if sanitize:
         flags += [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
     includes = [EMULATION, ROOT / "csrc", sources]
     system = [Path(pybind11.get_include()), Path(sysconfig.get_paths()["include"])]
     command = [COMPILER, *flags, *(f"-I{path}" for path in includes)]
     command += [part for path in system for part in ("-isystem", str(path))]
-    units = sorted([*sources.glob("*.cu"), *sources.glob("*.cpp"), EMULATION / "knobs.cpp"])
     # The slowest first, so that two compilers end together.
-    units.sort(key=lambda unit: (unit.name != "bindings.cpp", -unit.stat().st_size))
+    units = sorted(units, key=lambda unit: (unit.name != "bindings.cpp", -unit.stat().st_size))
     with ThreadPoolExecutor(2) as pool:
         objects = list(pool.map(lambda unit: _compile(folder, command, includes, flags, unit), units))
-    target = folder / _digest(*sorted(each.name for each in objects)) / f"_core_cuda{_SUFFIX}"
+    target = folder / _digest(*sorted(each.name for each in objects)) / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_suffix(f".{os.getpid()}")
