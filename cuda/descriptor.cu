@@ -1,0 +1,48 @@
+#include <algorithm>
+
+#include "descriptor.cuh"
+#include "launch.hpp"
+#include "runtime.hpp"
+
+namespace clusterimg::cuda {
+namespace {
+
+class DescriptorKernel : public Kernel {
+ public:
+  DescriptorKernel(MatchRule rule, std::size_t most_rows, double threshold)
+      : rule_(rule), most_rows_(static_cast<double>(most_rows)), threshold_(threshold) {
+    // Matches are counted by their distance; under `ratio` good ones as 0.
+    if (rule.kind == MatchRule::ratio) rule_.max_distance = 0;
+  }
+
+  std::int32_t tile() const override { return 1; }
+  double operations(const Block&, const Block&) const override {
+    constexpr double of_a_distance = 24, of_a_pair = 1e4;
+    return of_a_pair + of_a_distance * most_rows_ * most_rows_;
+  }
+
+  void score(const Block& a, const Block& b, const Pairs& pairs, const Sink& sink,
+             cudaStream_t stream) const override {
+    if (sink.keep != Keep::matrix && threshold_ >= 1) return;  // no share is above 1
+    const dim3 blocks(static_cast<unsigned>(pairs.n_cols), static_cast<unsigned>(pairs.n_rows));
+    launch(rule_.kind == MatchRule::ratio ? score_descriptors<true> : score_descriptors<false>,
+           blocks, dim3(descriptor_threads), stream, sets_of(a), sets_of(b), pairs, rule_,
+           threshold_, sink);
+  }
+
+ private:
+  static DescriptorSets sets_of(const Block& block) {
+    return {static_cast<const uint4*>(block.values), block.offsets};
+  }
+
+  MatchRule rule_;
+  double most_rows_, threshold_;
+};
+
+}  // namespace
+
+std::unique_ptr<Kernel> descriptor_kernel(MatchRule rule, std::size_t most_rows, double threshold) {
+  return std::make_unique<DescriptorKernel>(rule, most_rows, threshold);
+}
+
+}  // namespace clusterimg::cuda
