@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels.hpp"
 #include "parallel.hpp"
 
 namespace clusterimg {
@@ -27,6 +28,13 @@ py::array_t<T> to_array(std::vector<T, Allocator>&& values) {
   auto* owned = new Values(std::move(values));
   py::capsule owner(owned, [](void* p) { delete static_cast<Values*>(p); });
   return py::array_t<T>(static_cast<py::ssize_t>(owned->size()), owned->data(), owner);
+}
+
+// Tells NumPy of edges. pybind11 keeps such types for all modules together: the second one of ours
+// that is imported finds this one there.
+inline void register_edge() {
+  if (!py::detail::get_numpy_internals().get_type_info<Edge>(false))
+    PYBIND11_NUMPY_DTYPE(Edge, i, j, score);
 }
 
 // Runs `work(monitor)` without the GIL; takes it back now and then for signals and progress.
