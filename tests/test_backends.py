@@ -18,14 +18,17 @@ import pytest
 
 import clusterimg
 from clusterimg import BackendUnavailable, UsageError, _core, backends
-from clusterimg.backends import BACKENDS, KERNELS, cpp, numba, reference, select
+from clusterimg.backends import BACKENDS, KERNELS, cpp, cuda, numba, reference, select
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(clusterimg.__file__).parent
 
 NO_NUMBA = numba.why_unavailable()
 needs_numba = pytest.mark.skipif(NO_NUMBA is not None, reason=f"numba {NO_NUMBA}")
-NAMES = [pytest.param(name, marks=needs_numba if name == "numba" else ()) for name in BACKENDS]
+NO_CUDA = cuda.why_unavailable()
+needs_cuda = pytest.mark.skipif(NO_CUDA is not None, reason=f"cuda {NO_CUDA}")
+NEEDS = {"numba": needs_numba, "cuda": needs_cuda}
+NAMES = [pytest.param(name, marks=NEEDS.get(name, ())) for name in BACKENDS]
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +55,7 @@ def test_named_backend_is_the_one(name: str) -> None:
 
 
 def test_unknown_backend_is_named_with_the_known() -> None:
-    with pytest.raises(UsageError, match="must be one of auto, cpp, numba, reference, got 'gpu'"):
+    with pytest.raises(UsageError, match="must be one of auto, cpp, cuda, numba, reference, got 'gpu'"):
         select("gpu")
 
 
@@ -80,7 +83,12 @@ def test_backend_that_is_missing_is_passed_over_with_its_reason(monkeypatch: pyt
     engine = select()
     assert engine.report.name == "reference"
     assert dict(engine.report.passed_over) == {"cpp": reason, "numba": "needs numba"}
-    assert backends.report() == {"cpp": reason, "numba": "needs numba", "reference": None}
+    assert backends.report() == {
+        "cpp": reason,
+        "cuda": NO_CUDA or reason,
+        "numba": "needs numba",
+        "reference": None,
+    }
 
 
 def test_reference_names_the_libraries_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +107,12 @@ def test_missing_library_of_the_reference_names_the_extra(monkeypatch: pytest.Mo
 
 
 def test_report_names_every_backend() -> None:
-    assert backends.report() == {"cpp": None, "numba": numba.why_unavailable(), "reference": None}
+    assert backends.report() == {
+        "cpp": None,
+        "cuda": NO_CUDA,
+        "numba": NO_NUMBA,
+        "reference": None,
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -124,13 +124,15 @@ def test_methods_are_handed_their_backend(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((PACKAGE / "backends").glob("*.py")), ids=as_id)
 def test_backends_know_arrays_only(path: Path) -> None:
     tops = {top(name) for name in imports_of(path)}
-    assert tops <= {"backends", "_core", "_types", "_optional", "errors"}
+    own = {"backends", "_core", "_core_cuda"}
+    assert tops <= own | {"_types", "_device_arrays", "_optional", "_memory", "errors"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=as_id)
 def test_one_module_imports_the_core(path: Path) -> None:
-    if path.relative_to(PACKAGE).as_posix() != "backends/cpp.py":
-        assert "_core" not in {top(name) for name in imports_of(path)}
+    found = {top(name) for name in imports_of(path)}
+    for core, module in (("_core", "backends/cpp.py"), ("_core_cuda", "backends/cuda.py")):
+        assert (core in found) == (path.relative_to(PACKAGE).as_posix() == module)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=as_id)

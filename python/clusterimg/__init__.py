@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .errors import (
         BackendUnavailable,
         ClusterimgError,
+        DeviceError,
+        DeviceWarning,
         FilesSkipped,
         ImageError,
         MissingExtra,
@@ -41,6 +43,8 @@ __all__ = [
     "EDGE_DTYPE",
     "BackendUnavailable",
     "ClusterimgError",
+    "DeviceError",
+    "DeviceWarning",
     "Features",
     "FilesSkipped",
     "ImageError",
@@ -72,10 +76,12 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+_ENDS_OF_ERRORS = ("Error", "Unavailable", "Extra", "Skipped", "Warning")
+
 _HOMES = {
     "_types": ("EDGE_DTYPE", "Features", "Ragged"),
     "clustering": ("components", "link"),
-    "errors": tuple(name for name in __all__ if name.endswith(("Error", "Unavailable", "Extra", "Skipped"))),
+    "errors": tuple(name for name in __all__ if name.endswith(_ENDS_OF_ERRORS)),
     "evaluation": ("evaluate",),
     "gallery": ("Report", "report"),
     "joining": ("merge",),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import pipeline, results
+from ._types import BackendReport
 
 __all__ = ["counted", "error_text", "printable", "summary"]
 
@@ -45,7 +46,7 @@ def summary(result: pipeline.Result, *, verbose: bool) -> str:
     lines += _network(result.summary)
     for selection in result.summary["selections"]:
         lines += _selection(selection, verbose=verbose)
-    lines += [f"backend {name} was passed over: {reason}" for name, reason in report.passed_over.items()]
+    lines += _backends(report, verbose=verbose)
     if reused["features"] or reused["batches"]:
         images = f"the features of {counted(reused['features'], 'image')}"
         batches = f", the pairs of {counted(reused['batches'], 'batch', 'batches')}" * bool(reused["batches"])
@@ -82,6 +83,20 @@ def summary(result: pipeline.Result, *, verbose: bool) -> str:
     if parameters["transfer"] == "move":
         lines.append(f"to put the files back: clusterimg undo {_quoted(result.out)}")
     return "\n".join(lines)
+
+
+def _backends(report: BackendReport, *, verbose: bool) -> list[str]:
+    """Return which backends were passed over, and where the pairs of each kernel were scored."""
+    lines = [
+        f"backend {name} was passed over: {reason}"
+        for name, reason in report.passed_over.items()
+        if verbose or name != "cuda"  # hardly anybody has a device
+    ]
+    for kernel, use in report.kernels.items():
+        held = ", ".join(f"{n_bytes / 1e9:.2g} GB of {name}" for name, n_bytes in use.device_bytes.items())
+        if verbose or use.backend == "cuda":
+            lines.append(f"{kernel} on {use.backend}: {use.why}" + f"; held {held}" * bool(held))
+    return [*lines, *report.fallbacks]
 
 
 def _by(threshold: float | None) -> str:

@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     _add_report(commands.add_parser("report", help="make a page to look at a result, opened from the disk"))
     _add_evaluate(commands.add_parser("evaluate", help="compare the clusters of a result with known groups"))
     _add_demo(commands.add_parser("demo", help="cluster a small folder of real photos and edited copies"))
-    _add_info(commands.add_parser("info", help="versions, backends, instruction set, threads"))
+    _add_info(commands.add_parser("info", help="versions, backends, instruction set, threads, GPU"))
     return top
 
 

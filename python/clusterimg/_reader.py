@@ -38,7 +38,7 @@ class Reader:
     Parameters
     ----------
     method, engine : what extracts the features, and in how many threads; the process makes its own engine
-        of the same backend. The method must be importable there.
+        of the same backend, or of the core in place of a device. The method must be importable there.
     decode : "exact" or "fast"
     seconds_per_file : a file that takes longer is skipped
 
@@ -58,7 +58,7 @@ class Reader:
         n_threads = engine.n_threads or engine.backend.resolve_threads(0)
         self._window = _IN_FLIGHT_PER_THREAD * n_threads
         self._job = {
-            "backend": engine.report.name,
+            "backend": engine.reads_with,
             "n_threads": n_threads,
             "n_at_once": self._window // 2,
             "decode": decode,

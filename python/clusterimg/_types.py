@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._device_arrays import device_array, is_on_device
 from ._distinct import first_equal
 from .errors import UsageError
 
-__all__ = ["EDGE_DTYPE", "BackendReport", "Features", "Progress", "Ragged", "Skip", "no_edges"]
+__all__ = ["EDGE_DTYPE", "BackendReport", "Features", "KernelUse", "Progress", "Ragged", "Skip", "no_edges"]
 
 EDGE_DTYPE = np.dtype([("i", "<i4"), ("j", "<i4"), ("score", "<f8")])
 """One similar pair: `i < j`, and a score above the threshold. Arrays of it are sorted by `(i, j)`."""
@@ -38,7 +39,7 @@ class Skip:
 class Ragged:
     """Arrays of different lengths, one after another: item `k` is `values[offsets[k]:offsets[k + 1]]`.
 
-    values : (total, ...) rows of all items
+    values : (total, ...) rows of all items; may be on a CUDA device, for `kernels`
     offsets : (n + 1,) int64, from 0 to `total`, never falling
     shapes : (n, 2) int32 height and width, where the items are flattened images, else None
     """
@@ -48,7 +49,11 @@ class Ragged:
     shapes: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
-        values = np.require(self.values, requirements=["C_CONTIGUOUS", "ALIGNED"])
+        values: Any = self.values
+        if is_on_device(values):
+            values = device_array(values)
+        else:
+            values = np.require(values, requirements=["C_CONTIGUOUS", "ALIGNED"])
         offsets = np.require(self.offsets, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
         rises = offsets.ndim == 1 and len(offsets) and offsets[0] == 0 and (np.diff(offsets) >= 0).all()
         if not rises or offsets[-1] != len(values):
@@ -182,10 +187,29 @@ def _joined(parts: Sequence[NDArray[Any] | Ragged]) -> NDArray[Any] | Ragged:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelUse:
+    """Where the pairs of a kernel were scored, and why there: of its latest call.
+
+    device_bytes : the most memory that a call held on each device, by the device's name
+    """
+
+    backend: str
+    why: str
+    device_bytes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class BackendReport:
-    """Which backend did the pair work, and why the others did not."""
+    """Which backend did the work, and why the others did not. It grows while the engine is used.
+
+    passed_over : backends that `auto` would have taken, with the reason why they can't run
+    kernels : where there was a device to choose, what each kernel used; all else is the backend's
+    fallbacks : what a device failed at, after which `auto` went on without it
+    """
 
     name: str
     isa: str
     n_threads: int
     passed_over: Mapping[str, str] = field(default_factory=dict)
+    kernels: Mapping[str, KernelUse] = field(default_factory=dict)
+    fallbacks: Sequence[str] = ()

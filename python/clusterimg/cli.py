@@ -12,8 +12,10 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,7 @@ from ._messages import counted, error_text, printable, summary
 from ._options import TERMINAL, parser
 from ._types import Skip
 from ._versions import versions
-from .errors import ClusterimgError, FilesSkipped, UsageError
+from .errors import ClusterimgError, DeviceWarning, FilesSkipped, UsageError
 from .methods import METHODS
 from .picker.views import ask, can_ask, view_for
 
@@ -46,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     keep_freed_memory()
     try:
-        code = _COMMANDS[arguments.command](arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
+            code = _COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -65,6 +69,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _say(text: str) -> None:
     print(f"clusterimg: {text}", file=sys.stderr)
+
+
+def _show_warning(show: Callable[..., None], message: Warning, *where: Any, **options: Any) -> None:
+    """Say what a device failed at as a line of ours; other warnings look as Python has them."""
+    if isinstance(message, DeviceWarning):
+        _say(f"warning: {error_text(message)}")
+    else:
+        show(message, *where, **options)
 
 
 def _say_each(what: str, skips: Sequence[Skip], arguments: argparse.Namespace, form: str = "{} {}") -> None:
@@ -279,6 +291,7 @@ def _info(arguments: argparse.Namespace) -> int:
         "auto": engine.report.name,
         "isa": engine.report.isa,
         "threads": engine.report.n_threads,
+        "cuda": backends.cuda_facts(),
         "methods": {name: asdict(method()) for name, method in METHODS.items()},  # type: ignore[call-overload]
     }
     if arguments.json:
@@ -291,10 +304,26 @@ def _info(arguments: argparse.Namespace) -> int:
     print(
         f"auto uses {engine.report.name}: {engine.report.isa}, {counted(engine.report.n_threads, 'thread')}"
     )
+    _show_devices(facts["cuda"])
     print("methods and their defaults:")
     for name, defaults in facts["methods"].items():
         print(f"  {name:24} {', '.join(f'{key} {value}' for key, value in defaults.items())}")
     return DONE
+
+
+def _show_devices(cuda: Mapping[str, Any]) -> None:
+    """Print what there is of CUDA, where it was built; else the list of backends has said so."""
+    if "runtime" not in cuda:
+        return
+    driver = f"driver for CUDA {cuda['driver']}" if cuda["driver"] else "no driver"
+    print(f"CUDA: runtime {cuda['runtime']}, {driver}, built for compute {cuda['architectures']}")
+    for device in cuda["devices"]:
+        free, memory = (device[name] / 1e9 for name in ("free", "memory"))
+        print(
+            f"  device {device['number']:<17} {device['name']}: compute {device['capability']}, "
+            f"{device['multiprocessors']} multiprocessors at {device['clock_mhz']:,} MHz, "
+            f"{free:.1f} of {memory:.1f} GB free"
+        )
 
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {

@@ -4,10 +4,13 @@ ClusterimgError
 ├── UsageError (ValueError)          a parameter is wrong: what was wanted, what came
 │   └── BackendUnavailable           a backend was asked for by name and can't run here
 ├── MissingExtra (ImportError)       an optional library is needed: which extra to install
+├── DeviceError                      a GPU failed at its work: which, at what, and how to go on
 ├── ImageError                       one image can't be used: why (the reason in skipped.csv)
 ├── ModelError                       a trained model, or the weights of a network, can't be written or read
 ├── ResultError                      a result folder or one of its files can't be written or read
 └── FilesSkipped                     the run is complete, but files were skipped and it was strict
+
+DeviceWarning (RuntimeWarning)       a GPU failed, and the work was done without it
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from typing import Any
 __all__ = [
     "BackendUnavailable",
     "ClusterimgError",
+    "DeviceError",
+    "DeviceWarning",
     "FilesSkipped",
     "ImageError",
     "MissingExtra",
@@ -42,6 +47,10 @@ class MissingExtra(ClusterimgError, ImportError):
     """An optional library is needed and not installed. The text names the extra."""
 
 
+class DeviceError(ClusterimgError):
+    """A GPU failed: it was lost, or has no room for the smallest piece. The text says how to go on."""
+
+
 class ImageError(ClusterimgError):
     """One image can't be used. The text is the reason, as `skipped.csv` shows it."""
 
@@ -60,3 +69,7 @@ class FilesSkipped(ClusterimgError):
     def __init__(self, message: str, result: Any) -> None:
         super().__init__(message)
         self.result = result
+
+
+class DeviceWarning(RuntimeWarning):
+    """A GPU that `auto` had chosen failed; another backend does its work. The text says which, and why."""

@@ -14,9 +14,13 @@ Edges are exact on every backend: a structured array `i <i4, j <i4, score <f8` w
 scores by its tolerance (1e-5 for ssim and template, float32 rounding for the others): decide with
 `*_edges`, never with a matrix.
 
-All functions take `n_threads` (0: all cores this process may use) and `backend` (`auto`, `cpp`, `numba`,
-`reference`), never change their inputs, and raise `UsageError` for wrong shapes or dtypes. With
-`others` they compare two sets: `i` indexes the first, `j` the second.
+Inputs may be on a CUDA device, as arrays of torch, CuPy or any library with DLPack or
+`__cuda_array_interface__` (within a `Ragged`: its values): they stay there, and `auto` means `cuda` for them.
+
+All functions take `n_threads` (0: all cores this process may use) and `backend` (`cpp`, `cuda`, `numba`,
+`reference`, or `auto`: `cpp`, and `cuda` where a device is likely to be faster), never change their inputs,
+and raise `UsageError` for wrong shapes or dtypes. With `others` they compare two sets: `i` indexes the
+first, `j` the second.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._device_arrays import DeviceArray, device_array, is_on_device
 from ._types import Ragged, no_edges
 from .backends import select
 from .clustering import components
@@ -269,12 +274,20 @@ def _check_alike(values: Any, others: Any) -> None:
         raise UsageError(f"others must have shape (n, {values.shape[1:]}), got {others.shape}")
 
 
-def _array(values: ArrayLike, name: str, dtype: Any, ndim: int, shape: str) -> NDArray[Any]:
-    array = np.asarray(values)
-    if array.dtype != dtype:
-        raise UsageError(f"{name} must be {np.dtype(dtype).name}, got {array.dtype}")
+def _array(values: Any, name: str, dtype: Any, ndim: int, shape: str) -> Any:
+    wanted = np.dtype(dtype)
+    if is_on_device(values):
+        array: Any = device_array(values)
+        if array.dtype.kind == "i" and array.dtype.itemsize == wanted.itemsize > 1:  # torch prefers these
+            array = array.seen_as(wanted)
+    else:
+        array = np.asarray(values)
+    if array.dtype != wanted:
+        raise UsageError(f"{name} must be {wanted.name}, got {array.dtype}")
     if array.ndim != ndim:
         raise UsageError(f"{name} must have shape {shape}, got {array.shape}")
+    if isinstance(array, DeviceArray):
+        return array
     return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED"])
 
 
@@ -287,7 +300,7 @@ def _rows(values: ArrayLike | None, name: str, dtype: Any) -> Any:
     return rows
 
 
-def _images(images: Images | None, least: int) -> Any:
+def _images(images: Any, least: int) -> Any:
     if images is None:
         return None
     if not isinstance(images, Ragged):

@@ -131,7 +131,8 @@ def run(
     threads : int
         0 for all cores this process may use.
     backend : str
-        `auto`, `cpp`, `numba` or `reference`.
+        `cpp`, `cuda`, `numba`, `reference`, or `auto`: `cpp`, and `cuda` where a device is likely to be
+        faster.
     recursive : bool
         Whether to take the images of subfolders too.
     size, scale : (width, height), float
