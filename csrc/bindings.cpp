@@ -46,8 +46,8 @@ bool names(std::int32_t k, std::size_t n) { return k >= 0 && static_cast<std::si
 
 // The edges that `score(plane, sink, monitor)` puts into its sink.
 template <class AJoin, class Score>
-py::array_t<Edge> edges_by(const Score& score, const AJoin& join, bool triangle,
-                           const py::object& progress) {
+py::array edges_by(const Score& score, const AJoin& join, bool triangle,
+                   const py::object& progress) {
   Edges edges;
   run_released(progress, [&](Monitor& monitor) {
     EdgeSink sink(join.n_rows, AJoin::Scorer::rows);
@@ -58,8 +58,7 @@ py::array_t<Edge> edges_by(const Score& score, const AJoin& join, bool triangle,
 }
 
 template <class AJoin>
-py::array_t<Edge> edges_of(const AJoin& join, bool triangle, int n_threads,
-                           const py::object& progress) {
+py::array edges_of(const AJoin& join, bool triangle, int n_threads, const py::object& progress) {
   const auto score = [&](const Plane& plane, EdgeSink& sink, Monitor& monitor) {
     score_above(join, plane, sink, n_threads, monitor);
   };
@@ -179,10 +178,10 @@ HammingJoin hamming_join(const Array<std::uint64_t>& a, const Array<std::uint64_
 }
 
 // As hamming_edges, in the way that is named, whatever it costs: for tests and benchmarks.
-py::array_t<Edge> hamming_edges_as(const Array<std::uint64_t>& a,
-                                   const std::optional<Array<std::uint64_t>>& b, double threshold,
-                                   const std::string& look, std::size_t depth, int n_threads,
-                                   const py::object& progress) {
+py::array hamming_edges_as(const Array<std::uint64_t>& a,
+                           const std::optional<Array<std::uint64_t>>& b, double threshold,
+                           const std::string& look, std::size_t depth, int n_threads,
+                           const py::object& progress) {
   require(look == "index" || look == "folded" || look == "capped" || look == "counted" ||
               look == "dense",
           "look must be index, folded, capped, counted or dense, got " + look);

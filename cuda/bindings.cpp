@@ -152,7 +152,7 @@ cuda::Join join_of(const Sets& sets, bool triangle, double threshold, Keep keep)
   return {*sets.kernel, sets.a, sets.b, triangle, threshold, keep};
 }
 
-py::array_t<Edge> edges_of(const Sets& sets, bool triangle, const Asked& asked) {
+py::array edges_of(const Sets& sets, bool triangle, const Asked& asked) {
   Edges edges;
   if (sets.a.n > 0 && sets.b.n > 0) {
     const cuda::Join join = join_of(sets, triangle, asked.threshold, Keep::edges);
@@ -160,7 +160,7 @@ py::array_t<Edge> edges_of(const Sets& sets, bool triangle, const Asked& asked) 
     run_released(asked.progress,
                  [&](Monitor& monitor) { latest() = find_edges(join, resources, edges, monitor); });
   }
-  return to_array(std::move(edges));
+  return to_array(std::move(edges), edge_dtype());
 }
 
 py::array_t<std::int32_t> components_of(const Sets& sets, const Asked& asked) {
@@ -368,7 +368,6 @@ Sets descriptor_sets(const py::object& a, const py::object& b, double threshold,
 }  // namespace
 
 PYBIND11_MODULE(_core_cuda, m) {
-  PYBIND11_NUMPY_DTYPE(Edge, i, j, score);
   py::register_exception<Failure>(m, "DeviceFailure", PyExc_RuntimeError);
   m.doc() = "CUDA kernels of clusterimg: exact pairwise image similarity on arrays.";
 

@@ -151,6 +151,7 @@ __device__ void compare(const Rows& rows, const Part& part, std::uint32_t begin,
                         const NearestRows<seconds>& to_rows,
                         const NearestRows<seconds>& to_columns) {
   const std::uint32_t lane = threadIdx.x % 32;
+  const bool writes = lane == 0 && to_columns.best != nullptr;
   // 1. Row k of a lane is the warp's row 32 k + lane. Beside a distance stands the sum of 32 k and
   // the column's index: among the columns of a row the index decides, among rows k does.
   Sums row[n];
@@ -178,7 +179,7 @@ __device__ void compare(const Rows& rows, const Part& part, std::uint32_t begin,
     of_warp.best = least_of_warp(best);
     if (seconds)
       of_warp.second = least_of_warp(best == of_warp.best ? of_column.second + to_row : best);
-    if (lane == 0 && to_columns.best) to_columns.see(column.index + first_column, of_warp);
+    if (writes) to_columns.see(column.index + first_column, of_warp);
   }
   // 3. The columns that are nearest to the rows.
 #pragma unroll
@@ -253,6 +254,7 @@ __device__ double share_of_good(const Rows& a, const Rows& b, const MatchRule& r
   const NearestRows<ratio> of_a{best_of_a, second_of_a}, of_b{best_of_b, second_of_b};
   const bool kept = a.n <= most_kept && b.n <= most_kept;
   for (std::uint32_t d = threadIdx.x; d <= most_distance; d += descriptor_threads) counts[d] = 0;
+  __syncthreads();
   for (std::uint32_t first = 0; first < a.n && b.n > 0; first += most_kept) {
     const Part part{nullptr, first, min(most_kept, a.n - first)};
     // 1. The nearest columns of the rows, and the nearest rows of the columns or, where there are

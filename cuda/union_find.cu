@@ -1,5 +1,3 @@
-#include "union_find.cuh"
-
 #include "launch.hpp"
 #include "runtime.hpp"
 

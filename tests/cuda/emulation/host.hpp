@@ -133,13 +133,15 @@ struct Event {
   std::chrono::steady_clock::time_point when{};
 };
 
+constexpr std::size_t usual_memory = std::size_t{1} << 30;
 constexpr std::size_t most_memory = std::size_t{8} << 30;  // addresses of a device, not memory
 constexpr std::size_t gap = 512;                           // around each allocation; of 0x5C
 constexpr unsigned char new_byte = 0xA5, gap_byte = 0x5C;
 
 struct Device {
   char* memory = nullptr;
-  std::size_t total = std::size_t{1} << 30, used = 0;
+  std::size_t total = usual_memory, used = 0;
+  int major = 9, minor = 0;
   std::map<std::size_t, std::size_t> taken{};  // where and how many bytes
   cudaError_t error = cudaSuccess;             // sticks
   std::string text{};
@@ -317,7 +319,7 @@ class Call {
   // What the call returns: `error`, or what was or became wrong with the device.
   cudaError_t end(cudaError_t error = cudaSuccess) const {
     cudaError_t out = error_ != cudaSuccess ? error_ : error;
-    if (out == cudaSuccess) out = on().error;
+    if (error_ == cudaSuccess && on().error != cudaSuccess) out = on().error;
     if (out != cudaSuccess && out != cudaErrorNotReady) last_error = out;
     return out;
   }
@@ -522,9 +524,9 @@ inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, 
     case cudaDevAttrAsyncEngineCount:
       return *value = 3, cudaSuccess;
     case cudaDevAttrComputeCapabilityMajor:
-      return *value = 9, cudaSuccess;
+      return *value = call.on().major, cudaSuccess;
     case cudaDevAttrComputeCapabilityMinor:
-      return *value = 0, cudaSuccess;
+      return *value = call.on().minor, cudaSuccess;
   }
   return call.end(cudaErrorInvalidValue);
 }
@@ -535,7 +537,8 @@ inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int numbe
   std::strcpy(properties->name, "emulated device");
   properties->totalGlobalMem = call.on().total;
   properties->sharedMemPerBlock = 48 << 10;
-  properties->major = 9;
+  properties->major = call.on().major;
+  properties->minor = call.on().minor;
   properties->multiProcessorCount = 4;
   properties->warpSize = 32;
   properties->maxThreadsPerBlock = 1024;
@@ -585,9 +588,9 @@ inline cudaError_t cudaFree(void* memory) {
   using namespace emulation;
   const int number = device_of(memory);
   const Call call(number < 0 ? current_device : number);
-  if (call.failed() || memory == nullptr) return call.end();
+  if (memory == nullptr) return call.end();
   if (number < 0) return call.end(cudaErrorInvalidValue);
-  Device& on = call.on();
+  Device& on = device(number);  // one that failed forgets it too
   run_all(number);
   const auto found =
       on.taken.find(static_cast<std::size_t>(static_cast<char*>(memory) - on.memory));
