@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 import clusterimg as ci
+from capsules import Capsuled
 from clusterimg import (
     BackendUnavailable,
     DeviceError,
@@ -523,33 +524,6 @@ class OnDevice:
     def __cuda_array_interface__(self) -> dict[str, Any]:
         told = dict(self.values.__array_interface__)
         return {"version": 3, "stream": None, **told, **self.facts}
-
-
-class Capsuled:
-    """An array that DLPack says is on a device; its memory is the host's."""
-
-    def __init__(self, values: np.ndarray, kind: int = 2) -> None:
-        self.values, self.kind, self.streams = values, kind, list[Any]()
-        strides = [stride // values.itemsize for stride in values.strides]
-        self.tensor = _device_arrays._Tensor(
-            data=values.ctypes.data,
-            device_type=kind,
-            ndim=values.ndim,
-            code={"i": 0, "u": 1, "f": 2}[values.dtype.kind],
-            bits=8 * values.itemsize,
-            lanes=1,
-            shape=(ctypes.c_int64 * values.ndim)(*values.shape),
-            strides=(ctypes.c_int64 * values.ndim)(*strides),
-        )
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return self.kind, 0
-
-    def __dlpack__(self, *, stream: Any = None) -> Any:
-        self.streams.append(stream)
-        make = ctypes.pythonapi.PyCapsule_New
-        make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
-        return make(ctypes.addressof(self.tensor), b"dltensor", None)
 
 
 WAYS = (OnDevice, Capsuled)
