@@ -368,6 +368,7 @@ Sets descriptor_sets(const py::object& a, const py::object& b, double threshold,
 }  // namespace
 
 PYBIND11_MODULE(_core_cuda, m) {
+  register_edge();
   py::register_exception<Failure>(m, "DeviceFailure", PyExc_RuntimeError);
   m.doc() = "CUDA kernels of clusterimg: exact pairwise image similarity on arrays.";
 
