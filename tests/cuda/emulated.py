@@ -33,13 +33,14 @@ BUILT = Path(os.environ.get("CLUSTERIMG_EMULATED", ROOT / "build" / "emulated"))
 """Where objects are kept from one session of tests to the next."""
 
 SANITIZE = os.environ.get("CLUSTERIMG_EMULATED_SANITIZE", "")
-"""Sanitizers of the tests' builds, as -fsanitize takes them; Python must run with their libraries preloaded."""
+"""Sanitizers of the tests' builds, as -fsanitize takes them; Python needs their libraries preloaded."""
 
 COMPILER = os.environ.get("CXX") or "g++"
-FLAGS = (
-    "-std=c++17 -O1 -g1 -fPIC -fvisibility=hidden -fno-gnu-unique -ffp-contract=off -pthread "
-    '-Wall -Wextra -Wno-unknown-pragmas -DCLUSTERIMG_CUDA_ARCHITECTURES="emulated"'
-).split()
+FLAGS = [
+    *("-std=c++17", "-O1", "-g1", "-fPIC", "-fvisibility=hidden", "-pthread"),
+    *("-fno-gnu-unique", "-ffp-contract=off", "-Wall", "-Wextra", "-Wno-unknown-pragmas"),
+    '-DCLUSTERIMG_CUDA_ARCHITECTURES="emulated"',
+]
 ORDERS = ("forward", "reverse", "shuffled")
 
 
@@ -48,14 +49,6 @@ def why_not() -> str | None:
     if sys.platform != "linux":
         return "the emulation of CUDA runs on Linux"
     return None if shutil.which(COMPILER) else f"no {COMPILER} to build the emulated CUDA module"
-
-
-def planted(name: str, old: str, new: str) -> dict[str, str]:
-    """Return a file of `cuda/` with a text, which it must hold once, replaced: a `changed` for `build`."""
-    text = (ROOT / "cuda" / name).read_text()
-    if text.count(old) != 1:
-        raise ValueError(f"{name} must hold once, not {text.count(old)} times: {old}")
-    return {name: text.replace(old, new)}
 
 
 def build(folder: Path, *, changed: Mapping[str, str] | None = None, sanitize: str = "") -> Path:
@@ -184,6 +177,10 @@ class Machine:
     def order(self, order: str, seed: int = 0) -> None:
         """Run threads and blocks `forward`, `reverse`, or `shuffled` anew after each barrier."""
         self._library.emulation_order(ORDERS.index(order), seed)
+
+    def plant(self, number: int) -> None:
+        """Switch on a fault that the build holds; 0: none."""
+        self._library.emulation_plant(number)
 
     def os_threads(self, n: int) -> None:
         """Let so many OS threads run blocks at once."""

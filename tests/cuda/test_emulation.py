@@ -23,7 +23,7 @@ def checks() -> Any:
     if reason is not None:
         pytest.skip(reason)
     path = emulated.build_checks(emulated.BUILT, sanitize=emulated.SANITIZE)
-    library = ctypes.CDLL(str(path))
+    library: Any = ctypes.CDLL(str(path))
     for name in ("run_kernel", "run_scenario", "device_error"):
         getattr(library, name).restype = ctypes.c_char_p
     library.machine = emulated.Machine(path)

@@ -57,6 +57,9 @@ struct Settings {
 };
 inline Settings settings;
 
+// Which of the faults that a test has put into the sources is on; 0: none.
+inline int planted = 0;
+
 // Where a thread waits, by the source.
 struct Site {
   const char* file;
