@@ -1,7 +1,17 @@
-// The union-find by itself, for test_union_find.py: a thread for each pair.
+// The union-find by itself, for test_union_find.py: a thread for each pair. Before a root is hooked
+// the other OS threads have their turn, so that some come between as they would on a device.
+#include <sched.h>
+
 #include "launch.hpp"
 #include "runtime.hpp"
+
+inline std::int32_t late_cas(std::int32_t* at, std::int32_t expected, std::int32_t wanted) {
+  sched_yield();
+  return atomicCAS(at, expected, wanted);
+}
+#define atomicCAS late_cas
 #include "union_find.cuh"
+#undef atomicCAS
 
 using namespace clusterimg::cuda;
 
