@@ -45,6 +45,13 @@ inline double sieve_cost(Fold fold, Sketched sketched, std::uint32_t radius,
 // All pairs counted, with two operations a word or slot, and given to the sink.
 inline double count_cost(std::uint32_t n_words) { return 2.0 * n_words + 20; }
 
+inline unsigned n_multiprocessors() {
+  int device = 0, n = 0;
+  check(cudaGetDevice(&device), "no device");
+  check(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device), "no such device");
+  return static_cast<unsigned>(n);
+}
+
 template <class Counter>
 class CountKernel : public Kernel {
  public:
@@ -69,9 +76,9 @@ class CountKernel : public Kernel {
     const auto sieve = fold_.folded == 4   ? sieve_pairs<Counter, 4, 1>
                        : fold_.joined == 2 ? sieve_pairs<Counter, 2, 2>
                                            : sieve_pairs<Counter, 2, 1>;
-    // Several squares a block, where that leaves enough blocks.
+    // Several squares a block, where that leaves all multiprocessors enough of them.
     const dim3 all = squares(pairs, sieve_side, 1);
-    const unsigned strip = std::clamp(all.x * all.y / 4096, 1U, 16U);
+    const unsigned strip = std::clamp(all.x * all.y / (16 * n_multiprocessors()), 1U, 16U);
     const auto sketch_words = sketched(fold_.folded).n_words;
     launch(sieve, squares(pairs, sieve_side, strip), tile_threads, stream,
            words_of(sketches(a), sketch_words, pairs.row, pairs.n_rows),

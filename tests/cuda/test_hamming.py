@@ -110,6 +110,14 @@ def test_some_equal_codes_in_every_square(cuda: Any, n_words: int) -> None:
     assert_edges(cuda, codes, codes[:130], 0.9)
 
 
+def test_blocks_that_take_several_squares(cuda: Any) -> None:
+    """Rows stay where they are from one square to the next, but where one is counted in between."""
+    codes = np.random.default_rng(5).integers(0, 2**64, (1700, 1), dtype=np.uint64)
+    codes[100:280] = codes[0]
+    codes[1::50] = codes[1]
+    assert_edges(cuda, codes, None, above(6))
+
+
 def test_codes_as_imagehash(cuda: Any) -> None:
     codes = near_codes(65, 1)
     for radius in RADII:
