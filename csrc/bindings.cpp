@@ -410,7 +410,7 @@ void use_best_isa() {
 }  // namespace
 
 PYBIND11_MODULE(_core, m) {
-  register_edge();
+  PYBIND11_NUMPY_DTYPE(Edge, i, j, score);
   use_best_isa();
 #if !defined(_WIN32)
   pthread_atfork(nullptr, nullptr, [] { in_forked_child() = true; });

@@ -46,13 +46,6 @@ inline py::dtype edge_dtype() {
   return py::dtype(names, formats, offsets, sizeof(Edge));
 }
 
-// Tells NumPy of edges. pybind11 keeps such types for all modules together: the second one of ours
-// that is imported finds this one there.
-inline void register_edge() {
-  if (!py::detail::get_numpy_internals().get_type_info<Edge>(false))
-    PYBIND11_NUMPY_DTYPE(Edge, i, j, score);
-}
-
 // Runs `work(monitor)` without the GIL; takes it back now and then for signals and progress.
 template <class Work>
 void run_released(const py::object& progress, const Work& work) {

@@ -34,6 +34,7 @@
 #include <cstdint>
 
 #include "kernel.hpp"
+#include "mma_bits.cuh"
 #include "sink.cuh"
 
 namespace clusterimg::cuda {
@@ -42,75 +43,72 @@ constexpr int descriptor_threads = 128;
 constexpr int descriptor_warps = descriptor_threads / 32;
 // Rows of an image up to which the nearest of all its rows and columns are in shared memory.
 constexpr std::uint32_t most_kept = 1024;
-// Columns in shared memory at a time, the same number for each warp.
-constexpr std::uint32_t columns_at_once = 256;
+// Columns in shared memory at a time, and those of which a lane has one in the end.
+constexpr std::uint32_t columns_at_once = 256, columns_a_step = 32;
 
-constexpr std::uint32_t index_bits = 20;
-constexpr std::uint32_t index_mask = (1U << index_bits) - 1;
-constexpr std::uint32_t most_distance = 256;
-// What makes the distance of a row that is none larger than any, and the nearest of no rows. To
-// both an index can be added.
-constexpr std::uint32_t beyond = 2 * most_distance << index_bits, no_row = 4 * beyond;
+// A row or column that was seen from the other side: its distance << index_bits, plus its index.
+constexpr int index_bits = 20;
+constexpr std::int32_t index_mask = (1 << index_bits) - 1, one_bit = 1 << index_bits;
+constexpr std::int32_t most_distance = 256;
+// The key of a row or column that is none, and the nearest of none: farther than any, whatever is
+// taken off for bits in common.
+constexpr std::int32_t none = 4 * most_distance * one_bit;
 
-// The sums of words of a row from which distances are made, and for a column its index.
-struct alignas(16) Sums {
-  std::uint32_t word[11], index;
-};
+__device__ inline std::uint32_t index_of(std::int32_t seen) {
+  return static_cast<std::uint32_t>(seen & index_mask);
+}
+
+// What a counted bit adds to a distance, and what the bits set in a row do.
+__device__ inline std::int32_t of_counted(std::int32_t n) {
+  return n * (counts_differing ? one_bit : -2 * one_bit);
+}
+__device__ inline std::int32_t of_set(std::int32_t n) { return counts_differing ? 0 : n * one_bit; }
 
 // The rows of an image.
 struct Rows {
-  const uint4* halves;  // two a row
+  const uint2* words;  // four a row
   std::uint32_t n;
+
+  __device__ const uint2* row(std::uint32_t k) const {
+    return words + 4 * static_cast<std::size_t>(k);
+  }
 };
 
-__device__ inline Sums sums_of(const Rows& rows, std::uint32_t k) {
-  const uint4 low = __ldg(rows.halves + 2 * static_cast<std::size_t>(k));
-  const uint4 high = __ldg(rows.halves + 2 * static_cast<std::size_t>(k) + 1);
-  const std::uint32_t first = low.x ^ low.y ^ low.z, second = low.w ^ high.x ^ high.y;
-  return {{low.x, low.x ^ low.y, low.x ^ low.z,      // c1
-           low.w, low.w ^ high.x, low.w ^ high.y,    // c2
-           high.z, high.z ^ first, high.z ^ second,  // c3
-           first ^ second ^ high.z, high.w},
-          0};
-}
+// A part of the rows on one side, by their numbers: `first` on, or those in the keys of a list.
+struct Part {
+  const std::int32_t* list;
+  std::uint32_t first, n;
 
-// The carry of three bits, from the first of them and its differences from the others.
-__device__ inline std::uint32_t carry_of(const std::uint32_t* a, const std::uint32_t* b) {
-  const std::uint32_t differ = a[1] ^ b[1];
-  const std::uint32_t both = differ & (a[2] ^ b[2]);
-  return both ^ a[0] ^ b[0];
-}
+  __device__ std::uint32_t row(std::uint32_t k) const {
+    return list ? index_of(list[k]) : first + k;
+  }
+};
 
-// distance << index_bits, plus `index`.
-__device__ inline std::uint32_t distance_of(const Sums& a, const Sums& b, std::uint32_t index) {
-  const std::uint32_t c1 = carry_of(a.word, b.word), c2 = carry_of(a.word + 3, b.word + 3),
-                      c3 = carry_of(a.word + 6, b.word + 6);
-  const std::uint32_t fours = (c1 & c2) | (c3 & (c1 | c2)), twos = c1 ^ c2 ^ c3;
-  constexpr std::uint32_t one = 1U << index_bits;
-  return static_cast<std::uint32_t>(__popc(a.word[9] ^ b.word[9])) * one +
-         (static_cast<std::uint32_t>(__popc(a.word[10] ^ b.word[10])) * one +
-          (static_cast<std::uint32_t>(__popc(twos)) * (2 * one) +
-           (static_cast<std::uint32_t>(__popc(fours)) * (4 * one) + index)));
-}
-
-__device__ inline std::uint32_t least_of_warp(std::uint32_t value) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-  for (int step = 16; step > 0; step /= 2)
-    value = min(value, __shfl_xor_sync(0xffffffffU, value, step));
-  return value;
-#else
-  return __reduce_min_sync(0xffffffffU, value);
-#endif
-}
-
-// The nearest row seen so far and, where it is asked for, the second nearest.
+// The nearest seen so far and, where it is asked for, the second nearest.
 template <bool seconds>
 struct Nearest {
-  std::uint32_t best = no_row, second = no_row;
+  std::int32_t best = none, second = none;
 
-  __device__ void see(std::uint32_t row) {
+  __device__ void see(std::int32_t row) {
     if (seconds) second = min(second, max(best, row));
     best = min(best, row);
+  }
+  __device__ void merge(const Nearest& other) {
+    if (seconds) second = min(max(best, other.best), min(second, other.second));
+    best = min(best, other.best);
+  }
+  __device__ Nearest from_lane(unsigned mask) const {
+    Nearest other;
+    other.best = __shfl_xor_sync(0xffffffffU, best, mask);
+    if (seconds) other.second = __shfl_xor_sync(0xffffffffU, second, mask);
+    return other;
+  }
+  // With what all that were seen lack.
+  __device__ Nearest plus(std::int32_t lacking) const {
+    Nearest whole;
+    whole.best = best + lacking;
+    whole.second = second + lacking;
+    return whole;
   }
 };
 
@@ -119,105 +117,140 @@ struct Nearest {
 // that were taken out.
 template <bool seconds>
 struct NearestRows {
-  std::uint32_t *best, *second;
+  std::int32_t *best, *second;
 
   __device__ void clear(std::uint32_t n) const {
     for (std::uint32_t k = threadIdx.x; k < n; k += descriptor_threads) {
-      best[k] = no_row;
-      if (seconds) second[k] = no_row;
+      best[k] = none;
+      if (seconds) second[k] = none;
     }
   }
   __device__ void see(std::uint32_t k, const Nearest<seconds>& seen) const {
-    const std::uint32_t before = atomicMin(best + k, seen.best);
+    const std::int32_t before = atomicMin(best + k, seen.best);
     if (seconds) atomicMin(second + k, min(max(before, seen.best), seen.second));
   }
 };
 
-// A part of the rows on one side, by their numbers: `first` on, or those in the indices of a list.
-struct Part {
-  const std::uint32_t* list;
-  std::uint32_t first, n;
-
-  __device__ std::uint32_t row(std::uint32_t k) const {
-    return list ? list[k] & index_mask : first + k;
-  }
+// Columns in shared memory; of one that is none the key is `none`.
+struct Columns {
+  uint2 words[4 * columns_at_once];
+  int2 keys[columns_at_once / 2];  // of columns 2 k and 2 k + 1
 };
 
-// A warp compares rows [begin, begin + 32 * n) of a part, as many as there are, with columns
-// [0, n_columns), which are those from `first_column` on.
-template <int n, bool seconds>
-__device__ void compare(const Rows& rows, const Part& part, std::uint32_t begin,
-                        const Sums* columns, std::uint32_t n_columns, std::uint32_t first_column,
-                        const NearestRows<seconds>& to_rows,
-                        const NearestRows<seconds>& to_columns) {
-  const std::uint32_t lane = threadIdx.x % 32;
-  const bool writes = lane == 0 && to_columns.best != nullptr;
-  // 1. Row k of a lane is the warp's row 32 k + lane. Beside a distance stands the sum of 32 k and
-  // the column's index: among the columns of a row the index decides, among rows k does.
-  Sums row[n];
-  Nearest<seconds> of_row[n];
-#pragma unroll
-  for (int k = 0; k < n; ++k) {
-    const std::uint32_t at = begin + 32 * k + lane;
-    row[k] = sums_of(rows, part.row(min(at, part.n - 1)));
-    row[k].index = 32 * k + (at < part.n ? 0 : beyond);
-  }
-  // 2. All distances to a column, then which lane has its nearest.
-#pragma unroll 2
-  for (std::uint32_t j = 0; j < n_columns; ++j) {
-    const Sums column = columns[j];
-    Nearest<seconds> of_column;
-#pragma unroll
-    for (int k = 0; k < n; ++k) {
-      const std::uint32_t distance = distance_of(row[k], column, row[k].index + column.index);
-      of_row[k].see(distance);
-      of_column.see(distance);
+__device__ inline void stage(const Rows& columns, std::uint32_t first, std::uint32_t n,
+                             Columns& staged) {
+  auto* keys = reinterpret_cast<std::int32_t*>(staged.keys);
+  const std::uint32_t end = (n + columns_a_step - 1) / columns_a_step * columns_a_step;
+  for (std::uint32_t j = threadIdx.x; j < end; j += descriptor_threads) {
+    std::int32_t n_set = 0;
+    for (std::uint32_t w = 0; w < 4; ++w) {
+      const uint2 words = __ldg(columns.row(first + min(j, n - 1)) + w);
+      n_set += __popc(words.x) + __popc(words.y);
+      staged.words[4 * j + w] = words;
     }
-    const std::uint32_t to_row = part.first + begin + lane - column.index;
-    const std::uint32_t best = of_column.best + to_row;
-    Nearest<seconds> of_warp;
-    of_warp.best = least_of_warp(best);
-    if (seconds)
-      of_warp.second = least_of_warp(best == of_warp.best ? of_column.second + to_row : best);
-    if (writes) to_columns.see(column.index + first_column, of_warp);
-  }
-  // 3. The columns that are nearest to the rows.
-#pragma unroll
-  for (int k = 0; k < n; ++k) {
-    const std::uint32_t at = begin + 32 * k + lane, to_column = first_column - 32 * k;
-    of_row[k].best += to_column;
-    of_row[k].second += to_column;
-    if (at < part.n) to_rows.see(at, of_row[k]);
+    keys[j] = j < n ? of_set(n_set) + static_cast<std::int32_t>(first + j) : none;
   }
 }
 
-// What is nearest to each row of a part among all columns, and, where that is asked for, to each
-// column among the rows of the part. Every thread of the block calls it.
+// Each of 8 lanes, 4 apart, has seen 8 columns: lane 4 k ends with all that was seen of column k.
+template <bool seconds>
+__device__ Nearest<seconds> share_columns(Nearest<seconds> (&of_column)[8]) {
+#pragma unroll
+  for (int half = 4; half > 0; half /= 2) {
+    const bool upper = threadIdx.x & (4 * half);
+#pragma unroll
+    for (int k = 0; k < half; ++k) {
+      const Nearest<seconds> given = upper ? of_column[k] : of_column[k + half];
+      if (upper) of_column[k] = of_column[k + half];
+      of_column[k].merge(given.from_lane(4 * half));
+    }
+  }
+  return of_column[0];
+}
+
+// Compares rows [begin, begin + 64 * n) of a part, as many as there are, with all columns: what is
+// nearest to each row and, where that is asked for, to each column. Every thread of the block calls
+// it.
+template <int n, bool seconds>
+__device__ void compare(const Rows& rows, const Part& part, std::uint32_t begin,
+                        const Rows& columns, Columns& staged, const NearestRows<seconds>& to_rows,
+                        const NearestRows<seconds>& to_columns) {
+  const std::uint32_t lane = threadIdx.x % 32, group = lane / 4, t = lane % 4;
+  begin += threadIdx.x / 32 * 16 * n + group;
+  // 1. Rows begin + 8 k of a lane, of which it has a quarter of the words. Their keys are what a
+  // column sees but for the bits they have in common and those of the column; to what a row sees
+  // its own bits are added in the end.
+  uint2 words[2 * n];
+  std::int32_t key[2 * n];
+  Nearest<seconds> of_row[2 * n];
+#pragma unroll
+  for (int k = 0; k < 2 * n; ++k) {
+    const std::uint32_t at = begin + 8 * k;
+    words[k] = __ldg(rows.row(part.row(min(at, part.n - 1))) + t);
+    std::int32_t n_set = __popc(words[k].x) + __popc(words[k].y);
+    n_set += __shfl_xor_sync(0xffffffffU, n_set, 1);
+    n_set += __shfl_xor_sync(0xffffffffU, n_set, 2);
+    key[k] = at < part.n ? of_set(n_set) + static_cast<std::int32_t>(part.first + at) : none;
+  }
+  for (std::uint32_t first = 0; first < columns.n; first += columns_at_once) {
+    // 2. Columns into shared memory, when those before are done with.
+    const std::uint32_t n_staged = min(columns_at_once, columns.n - first);
+    __syncthreads();
+    stage(columns, first, n_staged, staged);
+    __syncthreads();
+    for (std::uint32_t j = 0; j < n_staged; j += columns_a_step) {
+      // 3. A lane sees columns 2 t and 2 t + 1 of each 8 from its rows.
+      Nearest<seconds> of_column[8];
+#pragma unroll
+      for (int q = 0; q < 4; ++q) {
+        const uint2 column = staged.words[4 * (j + 8 * q + group) + t];
+        const int2 column_keys = staged.keys[(j + 8 * q) / 2 + t];
+#pragma unroll
+        for (int k = 0; k < 2 * n; k += 2) {
+          std::int32_t counts[4];
+          count_bits(words[k], words[k + 1], column, counts);
+#pragma unroll
+          for (int c = 0; c < 4; ++c) {
+            const std::int32_t counted = of_counted(counts[c]);
+            of_row[k + c / 2].see(counted + (c % 2 ? column_keys.y : column_keys.x));
+            of_column[2 * q + c % 2].see(counted + key[k + c / 2]);
+          }
+        }
+      }
+      // 4. All that the warp's rows see of a column.
+      const Nearest<seconds> seen = share_columns(of_column);
+      const std::uint32_t at = j + 8 * (group / 2) + 2 * t + group % 2, index = first + at;
+      const int2 keys = staged.keys[at / 2];
+      const std::int32_t n_set = (at % 2 ? keys.y : keys.x) - static_cast<std::int32_t>(index);
+      if (to_columns.best && at < n_staged) to_columns.see(index, seen.plus(n_set));
+    }
+  }
+  // 5. What the lanes saw from the rows.
+#pragma unroll
+  for (int k = 0; k < 2 * n; ++k) {
+    const std::uint32_t at = begin + 8 * k;
+    const std::int32_t n_set = key[k] - static_cast<std::int32_t>(part.first + at);
+    if (at < part.n) to_rows.see(at, of_row[k].plus(n_set));
+  }
+}
+
+// The same for all rows of a part.
 template <bool seconds>
 __device__ void find_nearest(const Rows& rows, const Part& part, const Rows& columns,
                              const NearestRows<seconds>& to_rows,
                              const NearestRows<seconds>& to_columns) {
-  __shared__ Sums staged[columns_at_once];
-  const std::uint32_t warp = threadIdx.x / 32;
-  for (std::uint32_t first = 0; first < columns.n; first += columns_at_once) {
-    const std::uint32_t n = min(columns_at_once, columns.n - first);
-    __syncthreads();  // the columns before these are done with, and what is nearest is cleared
-    for (std::uint32_t j = threadIdx.x; j < n; j += descriptor_threads) {
-      staged[j] = sums_of(columns, first + j);
-      staged[j].index = j;
-    }
-    __syncthreads();
-    const std::uint32_t begin = n * warp / descriptor_warps;
-    const std::uint32_t n_mine = n * (warp + 1) / descriptor_warps - begin;
-    for (std::uint32_t k = 0; k < part.n; k += 128) {
-      const std::uint32_t left = part.n - k;
-      if (left > 64)
-        compare<4>(rows, part, k, staged + begin, n_mine, first, to_rows, to_columns);
-      else if (left > 32)
-        compare<2>(rows, part, k, staged + begin, n_mine, first, to_rows, to_columns);
-      else
-        compare<1>(rows, part, k, staged + begin, n_mine, first, to_rows, to_columns);
-    }
+  __shared__ Columns staged;
+  __syncthreads();  // what is nearest is cleared, a list of rows is there
+  for (std::uint32_t k = 0; k < part.n; k += 512) {
+    const std::uint32_t left = part.n - k;
+    if (left > 384)
+      compare<8>(rows, part, k, columns, staged, to_rows, to_columns);
+    else if (left > 256)
+      compare<6>(rows, part, k, columns, staged, to_rows, to_columns);
+    else if (left > 128)
+      compare<4>(rows, part, k, columns, staged, to_rows, to_columns);
+    else
+      compare<2>(rows, part, k, columns, staged, to_rows, to_columns);
   }
   __syncthreads();
 }
@@ -230,10 +263,11 @@ __device__ inline std::uint32_t sum_of_warp(std::uint32_t value) {
 // The share of good matches, of matches whose distances were counted. Each warp makes it.
 __device__ inline double share_of(const std::uint32_t* counts, const MatchRule& rule) {
   const std::uint32_t lane = threadIdx.x % 32;
-  std::uint32_t matches = 0, good = 0, nearer = most_distance;  // than 256, the largest is
+  std::uint32_t matches = 0, good = 0, largest = 0;
   for (std::uint32_t d = lane; d <= most_distance; d += 32)
-    if (counts[d] > 0) nearer = min(nearer, most_distance - d);
-  const std::uint32_t largest = most_distance - least_of_warp(nearer);
+    if (counts[d] > 0) largest = d;
+  for (unsigned step = 16; step > 0; step /= 2)
+    largest = max(largest, __shfl_xor_sync(0xffffffffU, largest, step));
   for (std::uint32_t d = lane; d <= most_distance; d += 32) {
     const bool is_good =
         rule.kind == MatchRule::relative ? 4 * d < 3 * largest : d <= rule.max_distance;
@@ -248,8 +282,8 @@ __device__ inline double share_of(const std::uint32_t* counts, const MatchRule& 
 // The score of a pair of images. Every thread of the block calls it and has it.
 template <bool ratio>
 __device__ double share_of_good(const Rows& a, const Rows& b, const MatchRule& rule) {
-  __shared__ std::uint32_t best_of_a[most_kept], second_of_a[ratio ? most_kept : 1];
-  __shared__ std::uint32_t best_of_b[most_kept], second_of_b[ratio ? most_kept : 1];
+  __shared__ std::int32_t best_of_a[most_kept], second_of_a[ratio ? most_kept : 1];
+  __shared__ std::int32_t best_of_b[most_kept], second_of_b[ratio ? most_kept : 1];
   __shared__ std::uint32_t counts[most_distance + 1];
   const NearestRows<ratio> of_a{best_of_a, second_of_a}, of_b{best_of_b, second_of_b};
   const bool kept = a.n <= most_kept && b.n <= most_kept;
@@ -265,11 +299,11 @@ __device__ double share_of_good(const Rows& a, const Rows& b, const MatchRule& r
     if (!kept) find_nearest(b, {best_of_a, 0, part.n}, a, of_b, {});
     // 2. Each match is counted by its distance; under `ratio` as 0 if it is good, else as 1.
     for (std::uint32_t k = threadIdx.x; k < part.n; k += descriptor_threads) {
-      const std::uint32_t at = kept ? best_of_a[k] & index_mask : k;
-      if ((best_of_b[at] & index_mask) != first + k) continue;
-      std::uint32_t distance = best_of_a[k] >> index_bits;
+      const std::uint32_t at = kept ? index_of(best_of_a[k]) : k;
+      if (index_of(best_of_b[at]) != first + k) continue;
+      std::int32_t distance = best_of_a[k] >> index_bits;
       if (ratio) {
-        const std::uint32_t second = min(second_of_a[k], second_of_b[at]) >> index_bits;
+        const std::int32_t second = min(second_of_a[k], second_of_b[at]) >> index_bits;
         distance = a.n > 1 && b.n > 1 && 4 * distance <= 3 * second ? 0 : 1;
       }
       atomicAdd(counts + distance, 1U);
@@ -280,11 +314,11 @@ __device__ double share_of_good(const Rows& a, const Rows& b, const MatchRule& r
 }
 
 struct DescriptorSets {
-  const uint4* halves;
+  const uint2* words;
   const std::int64_t* offsets;
 
   __device__ Rows rows(std::int32_t k) const {
-    return {halves + 2 * offsets[k], static_cast<std::uint32_t>(offsets[k + 1] - offsets[k])};
+    return {words + 4 * offsets[k], static_cast<std::uint32_t>(offsets[k + 1] - offsets[k])};
   }
 };
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +13,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import emulated
 
-BUILT = Path(os.environ.get("CLUSTERIMG_EMULATED", emulated.ROOT / "build" / "emulated"))
-"""Where objects are kept from one session of tests to the next."""
-
-SANITIZE = os.environ.get("CLUSTERIMG_EMULATED_SANITIZE", "")
-
 
 @pytest.fixture(scope="session")
 def emulated_core() -> tuple[ModuleType, emulated.Machine]:
@@ -26,7 +20,7 @@ def emulated_core() -> tuple[ModuleType, emulated.Machine]:
     reason = emulated.why_not()
     if reason is not None:
         pytest.skip(reason)
-    path = emulated.build(BUILT, sanitize=SANITIZE)
+    path = emulated.build(emulated.BUILT, sanitize=emulated.SANITIZE)
     return emulated.load(path), emulated.Machine(path)
 
 

@@ -29,11 +29,18 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[2]
 EMULATION = Path(__file__).resolve().parent / "emulation"
+BUILT = Path(os.environ.get("CLUSTERIMG_EMULATED", ROOT / "build" / "emulated"))
+"""Where objects are kept from one session of tests to the next."""
+
+SANITIZE = os.environ.get("CLUSTERIMG_EMULATED_SANITIZE", "")
+"""Sanitizers of the tests' builds, as -fsanitize takes them; Python needs their libraries preloaded."""
+
 COMPILER = os.environ.get("CXX") or "g++"
-FLAGS = (
-    "-std=c++17 -O1 -g1 -fPIC -fvisibility=hidden -fno-gnu-unique -ffp-contract=off -pthread "
-    "-Wall -Wextra -Wno-unknown-pragmas"
-).split()
+FLAGS = [
+    *("-std=c++17", "-O1", "-g1", "-fPIC", "-fvisibility=hidden", "-pthread"),
+    *("-fno-gnu-unique", "-ffp-contract=off", "-Wall", "-Wextra", "-Wno-unknown-pragmas"),
+    '-DCLUSTERIMG_CUDA_ARCHITECTURES="emulated"',
+]
 ORDERS = ("forward", "reverse", "shuffled")
 
 
@@ -42,14 +49,6 @@ def why_not() -> str | None:
     if sys.platform != "linux":
         return "the emulation of CUDA runs on Linux"
     return None if shutil.which(COMPILER) else f"no {COMPILER} to build the emulated CUDA module"
-
-
-def planted(name: str, old: str, new: str) -> dict[str, str]:
-    """Return a file of `cuda/` with a text, which it must hold once, replaced: a `changed` for `build`."""
-    text = (ROOT / "cuda" / name).read_text()
-    if text.count(old) != 1:
-        raise ValueError(f"{name} must hold once, not {text.count(old)} times: {old}")
-    return {name: text.replace(old, new)}
 
 
 def build(folder: Path, *, changed: Mapping[str, str] | None = None, sanitize: str = "") -> Path:
@@ -62,21 +61,30 @@ def build(folder: Path, *, changed: Mapping[str, str] | None = None, sanitize: s
         for name, text in changed.items():
             (fresh / name).write_text(text)
         fresh.rename(sources)
+    units = [*sources.glob("*.cu"), *sources.glob("*.cpp"), EMULATION / "knobs.cpp"]
+    return _library(folder, sources, units, f"_core_cuda{_SUFFIX}", sanitize)
+
+
+def build_checks(folder: Path, *, sanitize: str = "") -> Path:
+    """Build a library of small kernels that try the emulation itself."""
+    units = [EMULATION / "checks.cu", EMULATION / "knobs.cpp"]
+    return _library(folder, ROOT / "cuda", units, "checks.so", sanitize)
+
+
+def _library(folder: Path, sources: Path, units: list[Path], name: str, sanitize: str) -> Path:
+    """Build a library, with the headers of `cuda/` from `sources`."""
     flags = [*FLAGS, f"-ffile-prefix-map={sources}=cuda", f"-ffile-prefix-map={ROOT}/="]
-    flags += ['-DCLUSTERIMG_CUDA_ARCHITECTURES="emulated"']
     if sanitize:
         flags += [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
     includes = [EMULATION, ROOT / "csrc", sources]
     system = [Path(pybind11.get_include()), Path(sysconfig.get_paths()["include"])]
     command = [COMPILER, *flags, *(f"-I{path}" for path in includes)]
     command += [part for path in system for part in ("-isystem", str(path))]
-    units = sorted([*sources.glob("*.cu"), *sources.glob("*.cpp"), EMULATION / "knobs.cpp"])
-    units += _stand_ins(folder, sources)  # until all kernels are there
     # The slowest first, so that two compilers end together.
-    units.sort(key=lambda unit: (unit.name != "bindings.cpp", -unit.stat().st_size))
+    units = sorted(units, key=lambda unit: (unit.name != "bindings.cpp", -unit.stat().st_size))
     with ThreadPoolExecutor(2) as pool:
         objects = list(pool.map(lambda unit: _compile(folder, command, includes, flags, unit), units))
-    target = folder / _digest(*sorted(each.name for each in objects)) / f"_core_cuda{_SUFFIX}"
+    target = folder / _digest(*sorted(each.name for each in objects)) / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_suffix(f".{os.getpid()}")
@@ -103,23 +111,6 @@ def _compile(folder: Path, command: list[str], includes: list[Path], flags: list
         _run([*command, *begin, "-x", "c++", "-c", str(unit), "-o", str(fresh)])
         fresh.rename(target)
     return target
-
-
-def _stand_ins(folder: Path, sources: Path) -> list[Path]:
-    made = "".join(file.read_text() for file in sources.glob("*.cu"))
-    declared = re.findall(r"(std::unique_ptr<Kernel> (\w+)\([^;]*\));", (sources / "launch.hpp").read_text())
-    lines = [
-        f'{head} {{ throw std::runtime_error("{name} is not there yet"); }}'
-        for head, name in declared
-        if f" {name}(" not in made
-    ]
-    if not lines:
-        return []
-    unit = folder / "stand_ins.cpp"
-    folder.mkdir(parents=True, exist_ok=True)
-    head = '#include <stdexcept>\n#include "launch.hpp"\nnamespace clusterimg::cuda {\n'
-    unit.write_text("#pragma GCC diagnostic ignored \"-Wunused-parameter\"\n" + head + "\n".join(lines) + "\n}\n")
-    return [unit]
 
 
 _INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
@@ -186,6 +177,10 @@ class Machine:
     def order(self, order: str, seed: int = 0) -> None:
         """Run threads and blocks `forward`, `reverse`, or `shuffled` anew after each barrier."""
         self._library.emulation_order(ORDERS.index(order), seed)
+
+    def plant(self, number: int) -> None:
+        """Switch on a fault that the build holds; 0: none."""
+        self._library.emulation_plant(number)
 
     def os_threads(self, n: int) -> None:
         """Let so many OS threads run blocks at once."""

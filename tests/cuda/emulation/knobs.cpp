@@ -18,6 +18,7 @@ KNOB void emulation_reset() {
   const auto lock = locked();
   Machine& all = machine();
   settings = {};
+  planted = 0;
   all.driver = 13000;
   all.n_devices = 1;
   all.eager = false;
@@ -43,6 +44,7 @@ KNOB void emulation_order(int order, unsigned seed) {
   settings.order = static_cast<Order>(order);
   settings.seed = seed;
 }
+KNOB void emulation_plant(int number) { planted = number; }
 // How many run blocks at once.
 KNOB void emulation_os_threads(int n) {
   const auto lock = locked();
