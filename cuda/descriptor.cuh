@@ -50,9 +50,8 @@ constexpr std::uint32_t columns_at_once = 256, columns_a_step = 32;
 constexpr int index_bits = 20;
 constexpr std::int32_t index_mask = (1 << index_bits) - 1, one_bit = 1 << index_bits;
 constexpr std::int32_t most_distance = 256;
-// The key of a row or column that is none, and the nearest of none: farther than any, whatever is
-// taken off for bits in common.
-constexpr std::int32_t none = 4 * most_distance * one_bit;
+// The key of a row or column that is none, and the nearest of none: farther than any.
+constexpr std::int32_t none = 2 * most_distance * one_bit;
 
 __device__ inline std::uint32_t index_of(std::int32_t seen) {
   return static_cast<std::uint32_t>(seen & index_mask);
@@ -66,11 +65,11 @@ __device__ inline std::int32_t of_set(std::int32_t n) { return counts_differing 
 
 // The rows of an image.
 struct Rows {
-  const uint2* words;  // four a row
+  const std::uint32_t* words;  // eight a row
   std::uint32_t n;
 
-  __device__ const uint2* row(std::uint32_t k) const {
-    return words + 4 * static_cast<std::size_t>(k);
+  __device__ std::uint32_t at(std::uint32_t row, std::uint32_t k) const {
+    return __ldg(words + 8 * static_cast<std::size_t>(row) + k);
   }
 };
 
@@ -144,7 +143,8 @@ __device__ inline void stage(const Rows& columns, std::uint32_t first, std::uint
   for (std::uint32_t j = threadIdx.x; j < end; j += descriptor_threads) {
     std::int32_t n_set = 0;
     for (std::uint32_t w = 0; w < 4; ++w) {
-      const uint2 words = __ldg(columns.row(first + min(j, n - 1)) + w);
+      uint2 words{0, 0};
+      if (j < n) words = {columns.at(first + j, 2 * w), columns.at(first + j, 2 * w + 1)};
       n_set += __popc(words.x) + __popc(words.y);
       staged.words[4 * j + w] = words;
     }
@@ -177,17 +177,19 @@ __device__ void compare(const Rows& rows, const Part& part, std::uint32_t begin,
                         const NearestRows<seconds>& to_columns) {
   const std::uint32_t lane = threadIdx.x % 32, group = lane / 4, t = lane % 4;
   begin += threadIdx.x / 32 * 16 * n + group;
-  // 1. Rows begin + 8 k of a lane, of which it has a quarter of the words. Their keys are what a
-  // column sees but for the bits they have in common and those of the column; to what a row sees
-  // its own bits are added in the end.
-  uint2 words[2 * n];
+  // 1. A lane has rows begin + 8 k, a quarter of the words of each.
+  uint4 words[n];
   std::int32_t key[2 * n];
   Nearest<seconds> of_row[2 * n];
 #pragma unroll
   for (int k = 0; k < 2 * n; ++k) {
     const std::uint32_t at = begin + 8 * k;
-    words[k] = __ldg(rows.row(part.row(min(at, part.n - 1))) + t);
-    std::int32_t n_set = __popc(words[k].x) + __popc(words[k].y);
+    // One by one, or they would lie in registers as the tensor cores can't take them.
+    const std::uint32_t even = at < part.n ? rows.at(part.row(at), 2 * t) : 0;
+    const std::uint32_t odd = at < part.n ? rows.at(part.row(at), 2 * t + 1) : 0;
+    (k % 2 ? words[k / 2].y : words[k / 2].x) = even;
+    (k % 2 ? words[k / 2].w : words[k / 2].z) = odd;
+    std::int32_t n_set = __popc(even) + __popc(odd);
     n_set += __shfl_xor_sync(0xffffffffU, n_set, 1);
     n_set += __shfl_xor_sync(0xffffffffU, n_set, 2);
     key[k] = at < part.n ? of_set(n_set) + static_cast<std::int32_t>(part.first + at) : none;
@@ -206,23 +208,24 @@ __device__ void compare(const Rows& rows, const Part& part, std::uint32_t begin,
         const uint2 column = staged.words[4 * (j + 8 * q + group) + t];
         const int2 column_keys = staged.keys[(j + 8 * q) / 2 + t];
 #pragma unroll
-        for (int k = 0; k < 2 * n; k += 2) {
+        for (int k = 0; k < n; ++k) {
           std::int32_t counts[4];
-          count_bits(words[k], words[k + 1], column, counts);
+          count_bits(words[k], column, counts);
 #pragma unroll
           for (int c = 0; c < 4; ++c) {
-            const std::int32_t counted = of_counted(counts[c]);
-            of_row[k + c / 2].see(counted + (c % 2 ? column_keys.y : column_keys.x));
-            of_column[2 * q + c % 2].see(counted + key[k + c / 2]);
+            const int row = 2 * k + c / 2;
+            const std::int32_t seen =
+                of_counted(counts[c]) + (c % 2 ? column_keys.y : column_keys.x);
+            of_row[row].see(seen);
+            of_column[2 * q + c % 2].see(seen + key[row]);
           }
         }
       }
       // 4. All that the warp's rows see of a column.
       const Nearest<seconds> seen = share_columns(of_column);
       const std::uint32_t at = j + 8 * (group / 2) + 2 * t + group % 2, index = first + at;
-      const int2 keys = staged.keys[at / 2];
-      const std::int32_t n_set = (at % 2 ? keys.y : keys.x) - static_cast<std::int32_t>(index);
-      if (to_columns.best && at < n_staged) to_columns.see(index, seen.plus(n_set));
+      if (to_columns.best && at < n_staged)
+        to_columns.see(index, seen.plus(-static_cast<std::int32_t>(index)));
     }
   }
   // 5. What the lanes saw from the rows.
@@ -241,16 +244,23 @@ __device__ void find_nearest(const Rows& rows, const Part& part, const Rows& col
                              const NearestRows<seconds>& to_columns) {
   __shared__ Columns staged;
   __syncthreads();  // what is nearest is cleared, a list of rows is there
-  for (std::uint32_t k = 0; k < part.n; k += 512) {
+  for (std::uint32_t k = 0; k < part.n;) {
     const std::uint32_t left = part.n - k;
-    if (left > 384)
-      compare<8>(rows, part, k, columns, staged, to_rows, to_columns);
-    else if (left > 256)
-      compare<6>(rows, part, k, columns, staged, to_rows, to_columns);
-    else if (left > 128)
+    if constexpr (!seconds) {  // for which there are registers enough
+      if (left > 256) {
+        if (left > 384)
+          compare<8>(rows, part, k, columns, staged, to_rows, to_columns);
+        else
+          compare<6>(rows, part, k, columns, staged, to_rows, to_columns);
+        k += 512;
+        continue;
+      }
+    }
+    if (left > 128)
       compare<4>(rows, part, k, columns, staged, to_rows, to_columns);
     else
       compare<2>(rows, part, k, columns, staged, to_rows, to_columns);
+    k += 256;
   }
   __syncthreads();
 }
@@ -314,11 +324,11 @@ __device__ double share_of_good(const Rows& a, const Rows& b, const MatchRule& r
 }
 
 struct DescriptorSets {
-  const uint2* words;
+  const std::uint32_t* words;
   const std::int64_t* offsets;
 
   __device__ Rows rows(std::int32_t k) const {
-    return {words + 4 * offsets[k], static_cast<std::uint32_t>(offsets[k + 1] - offsets[k])};
+    return {words + 8 * offsets[k], static_cast<std::uint32_t>(offsets[k + 1] - offsets[k])};
   }
 };
 
