@@ -36,7 +36,7 @@ inline double sieve_cost(Fold fold, Sketched sketched, std::uint32_t radius,
   const double share = std::min(1.0, (radius + 5 * spread) / mean);
   const double words = std::min<double>(
       sketched.n_words, std::ceil(share * sketched.n_words / chunk_words) * chunk_words);
-  const double of_fold = std::max(fold.folded + 1.0, 4.0 / fold.joined);
+  const double of_fold = std::max(fold.folded + 0.5 * (fold.joined - 1), 4.0 / fold.joined);
   const double alone = item_words > sieve_short ? 1000 + 4.0 * item_words : 60 + 4.0 * item_words;
   return words / fold.folded * of_fold + left * alone;
 }

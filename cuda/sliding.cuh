@@ -6,13 +6,14 @@
 // each lane; the sums of products of a tile are divided among the four warps by rows of the image.
 // Byte-shifted words of the image, of which four cover four neighbouring positions, are used four
 // times: by the four rows of the tile, each with its own row of the template. The template is in
-// shared memory, piece by piece where it is large, with three rows of zeros above and below: what of
-// a tile's rows has no part in a row of the image meets these. Words of the image that lie beyond
-// what a position covers meet the zeros that fill up the template's rows.
+// shared memory, piece by piece where it is large, with three rows of zeros above and below: what
+// of a tile's rows has no part in a row of the image meets these. Words of the image that lie
+// beyond what a position covers meet the zeros that fill up the template's rows.
 //
-// Sums of products and of squares are exact: modulo 2^32 where every sum is below it (narrow_pixels),
-// else in 64 bits. Patches' sums of squares come from an integral image. What a float32 shows to be
-// no better than the best position so far, or than what the threshold asks for, is passed over:
+// Sums of products and of squares are exact: modulo 2^32 where every sum is below it
+// (narrow_pixels), else in 64 bits. Patches' sums of squares come from an integral image. What a
+// float32 shows to be no better than the best position so far, or than what the threshold asks for,
+// is passed over:
 //   before the sums of products    error >= (Ep + Et) / sqrt(Ep Et) - 2, as (p - t)^2 summed is at
 //                                  least (|p| - |t|)^2 (Cauchy and Schwarz)
 //   after                          distance^2 >= cut^2 Ep Et
@@ -31,119 +32,24 @@
 //   clocks: 296 k pairs/s.
 //   64 px with 64 px: 1024 dp4a, 8 steps of 20 instructions of 4 warps and some 150 more of each:
 //   310 clocks: 750 M pairs/s.
-//   Memory: an image and its sums, 5 bytes a pixel (9 above narrow_pixels), from L2: 20 KB a pair of
-//   64 px, .9 TB/s.
+//   Memory: an image and its sums, 5 bytes a pixel (9 above narrow_pixels), from L2: 20 KB a pair
+//   of 64 px, .9 TB/s.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 
 #include "kernel.hpp"
 #include "sink.cuh"
+#include "sliding_images.cuh"
 #include "template_error.cuh"
 
 namespace clusterimg::cuda {
 
 constexpr int sliding_threads = 128;
 constexpr int sliding_warps = sliding_threads / 32;
-constexpr int integral_threads = 256;
 
-// A block of images, or those from some place on.
-template <class Sum>
-struct SlidingImages {
-  const std::uint8_t* pixels;  // of the whole block
-  const Sum* squares;          // sums of squares of all pixels above and left, each included
-  const std::int64_t* offsets;
-  const std::int32_t* shapes;
-  std::int32_t n;
-};
-
-struct Shape {
-  std::int32_t height, width;
-  __device__ bool fits(Shape in) const { return height <= in.height && width <= in.width; }
-};
-template <class Sum>
-__device__ Shape shape_of(const SlidingImages<Sum>& images, std::int32_t k) {
-  return {images.shapes[2 * k], images.shapes[2 * k + 1]};
-}
-
-// Pixels from some place on. No word is read beyond the last one of the block.
-struct Pixels {
-  const std::uint32_t* words;
-  std::int32_t last;  // of the words that may be read
-  unsigned shift;     // of the first pixel in the first word, in bits
-
-  __device__ std::uint32_t word(std::int32_t k) const { return __ldg(words + min(k, last)); }
-  __device__ std::uint32_t first_four() const { return __funnelshift_r(word(0), word(1), shift); }
-};
-
-// One of them.
-template <class Sum>
-struct SlidingImage {
-  const std::uint32_t* words;  // of the block
-  const Sum* squares;
-  std::int64_t offset, last_word;
-  std::int32_t height, width;
-
-  __device__ SlidingImage(const SlidingImages<Sum>& images, std::int32_t k)
-      : words(reinterpret_cast<const std::uint32_t*>(images.pixels)),
-        squares(images.squares + images.offsets[k]),
-        offset(images.offsets[k]),
-        last_word((images.offsets[images.n] - 1) / 4),
-        height(images.shapes[2 * k]),
-        width(images.shapes[2 * k + 1]) {}
-
-  __device__ std::int64_t n_pixels() const { return std::int64_t{height} * width; }
-  __device__ Sum energy() const { return squares[n_pixels() - 1]; }
-
-  __device__ Pixels pixels(std::int64_t from) const {
-    const std::int64_t byte = offset + from, rest = last_word - byte / 4;
-    return {words + byte / 4, static_cast<std::int32_t>(min(rest, std::int64_t{INT32_MAX})),
-            static_cast<unsigned>(byte % 4) * 8};
-  }
-  __device__ Sum square(std::int64_t y, std::int64_t x) const {
-    return y < 0 || x < 0 ? 0 : squares[y * width + x];
-  }
-  // Sum of squares of the patch of a template at a position.
-  __device__ Sum patch_energy(std::int64_t y, std::int64_t x, const SlidingImage& templ) const {
-    const std::int64_t bottom = y + templ.height - 1, right = x + templ.width - 1;
-    return square(bottom, right) - square(y - 1, right) - square(bottom, x - 1) +
-           square(y - 1, x - 1);
-  }
-};
-
-// Integral images of squares: a block of threads for each image.
-template <class Sum>
-__global__ __launch_bounds__(integral_threads) void integrate_squares(
-    const std::uint8_t* __restrict__ pixels, const std::int64_t* __restrict__ offsets,
-    const std::int32_t* __restrict__ shapes, Sum* __restrict__ squares) {
-  const std::int32_t height = shapes[2 * blockIdx.x], width = shapes[2 * blockIdx.x + 1];
-  const std::uint8_t* from = pixels + offsets[blockIdx.x];
-  Sum* to = squares + offsets[blockIdx.x];
-  const int lane = threadIdx.x % 32;
-  // 1. Along the rows, a warp for each.
-  for (std::int64_t y = threadIdx.x / 32; y < height; y += integral_threads / 32) {
-    Sum before = 0;
-    for (std::int32_t x = lane; x - lane < width; x += 32) {
-      const std::uint32_t pixel = x < width ? from[y * width + x] : 0;
-      Sum sum = pixel * pixel;
-      for (unsigned step = 1; step < 32; step *= 2) {
-        const Sum left = __shfl_up_sync(0xffffffffU, sum, step);
-        if (lane >= static_cast<int>(step)) sum += left;
-      }
-      sum += before;
-      if (x < width) to[y * width + x] = sum;
-      before = __shfl_sync(0xffffffffU, sum, 31);
-    }
-  }
-  __syncthreads();
-  // 2. Down the columns, a thread for each.
-  for (std::int32_t x = threadIdx.x; x < width; x += integral_threads) {
-    Sum sum = 0;
-    for (std::int64_t y = 0; y < height; ++y) to[y * width + x] = sum += to[y * width + x];
-  }
-}
-
-// A piece of a template in shared memory: rows [top, top + n_rows), columns [left, left + 4 stride).
+// A piece of a template in shared memory: rows [top, top + n_rows), columns [left, left + 4
+// stride).
 struct TemplatePiece {
   static constexpr std::int32_t capacity = 3072;  // words, those of zeros above and below included
   static constexpr std::int32_t most_stride = 32;
@@ -198,12 +104,11 @@ __device__ void stage(const SlidingImage<Sum>& templ, const TemplatePiece& piece
 }
 
 // Adds the products of a piece with the patches of the 4 x 4 positions from (y, x) on, of every
-// fourth row of the image.
+// fourth row of the image. A piece has fewer pixels than 2^32 / 255^2.
 template <class Sum>
-__device__ void multiply(const SlidingImage<Sum>& image, const TemplatePiece& piece,
-                         std::int32_t y, std::int32_t x, const uint2* __restrict__ templ,
-                         Sum (&sums)[16]) {
-  std::uint32_t dots[16] = {};  // a piece has less than 2^32 / 255^2 pixels
+__device__ void multiply(const SlidingImage<Sum>& image, const TemplatePiece& piece, std::int32_t y,
+                         std::int32_t x, const uint2* __restrict__ templ,
+                         std::uint32_t (&dots)[16]) {
   const std::int32_t stride = piece.stride / 2;
   for (std::int32_t row = threadIdx.x / 32; row < piece.n_rows + TemplatePiece::zeros;
        row += sliding_warps) {
@@ -233,8 +138,6 @@ __device__ void multiply(const SlidingImage<Sum>& image, const TemplatePiece& pi
       first = third;
     }
   }
-#pragma unroll
-  for (int k = 0; k < 16; ++k) sums[k] += dots[k];
 }
 
 // Whether a patch of that energy may have an error below the cut.
@@ -287,8 +190,8 @@ __device__ double least_error(const SlidingImage<Sum>& image, const SlidingImage
   if (threadIdx.x == 0) shared.least = __double_as_longlong(1.0);
   __syncthreads();
   for (std::uint32_t first = 0; first < n_tiles; first += 32) {
-    // 1. Energies of the patches of row `warp` of the tile: may any match? A black template can only
-    // match a black patch, and is scored by that alone.
+    // 1. Energies of the patches of row `warp` of the tile: may any match? A black template can
+    // only match a black patch, and is scored by that alone.
     const std::uint32_t tile = min(first + lane, n_tiles - 1);
     const std::int32_t y = static_cast<std::int32_t>(tile / across * 4);
     const std::int32_t x = static_cast<std::int32_t>(tile % across * 4);
@@ -304,7 +207,8 @@ __device__ double least_error(const SlidingImage<Sum>& image, const SlidingImage
     if (!__syncthreads_or(is_open)) continue;
 
     // 2. Sums of products, piece by piece; each warp has some of the rows.
-    Sum sums[16] = {};
+    std::uint32_t dots[16] = {};
+    Sum sums[16] = {};  // of pieces that are done, where 32 bits don't suffice
     for (std::int32_t k = 0; k < cuts.size(); ++k) {
       const TemplatePiece piece = cuts.piece(k);
       if (!is_staged) {
@@ -312,11 +216,18 @@ __device__ double least_error(const SlidingImage<Sum>& image, const SlidingImage
         __syncthreads();
         is_staged = cuts.size() == 1;
       }
-      multiply(image, piece, y, x, shared.templ, sums);
+      multiply(image, piece, y, x, shared.templ, dots);
+      if constexpr (sizeof(Sum) > 4) {
+#pragma unroll
+        for (int k = 0; k < 16; ++k) {
+          sums[k] += dots[k];
+          dots[k] = 0;
+        }
+      }
       if (!is_staged) __syncthreads();
     }
 #pragma unroll
-    for (int k = 0; k < 16; ++k) shared.dots[warp][k][lane] = sums[k];
+    for (int k = 0; k < 16; ++k) shared.dots[warp][k][lane] = sums[k] + dots[k];
     __syncthreads();
 
     // 3. Errors of the patches of step 1.
@@ -332,8 +243,7 @@ __device__ double least_error(const SlidingImage<Sum>& image, const SlidingImage
     if (least < 1.0)
       atomicMin(&shared.least, static_cast<unsigned long long>(__double_as_longlong(least)));
     __syncthreads();
-    cut = min(cut, static_cast<float>(
-                       __longlong_as_double(static_cast<long long>(shared.least))));
+    cut = min(cut, static_cast<float>(__longlong_as_double(static_cast<long long>(shared.least))));
   }
   __syncthreads();
   const double least = __longlong_as_double(static_cast<long long>(shared.least));
@@ -344,10 +254,9 @@ __device__ double least_error(const SlidingImage<Sum>& image, const SlidingImage
 // Scores pairs; a and b begin at the first row and column of the launch.
 //   cut     errors from it on need not be told apart
 template <class Sum>
-__global__ __launch_bounds__(sliding_threads) void score_sliding(SlidingImages<Sum> a,
-                                                                 SlidingImages<Sum> b, Pairs pairs,
-                                                                 Sink sink, double threshold,
-                                                                 float cut) {
+__global__ __launch_bounds__(sliding_threads, sizeof(Sum) > 4 ? 3 : 4) void score_sliding(
+    SlidingImages<Sum> a, SlidingImages<Sum> b, Pairs pairs, Sink sink, double threshold,
+    float cut) {
   __shared__ Sliding<Sum> shared;
   const std::int64_t n = std::int64_t{pairs.n_rows} * pairs.n_cols;
   for (std::int64_t pair = blockIdx.x; pair < n; pair += gridDim.x) {
@@ -366,7 +275,8 @@ __global__ __launch_bounds__(sliding_threads) void score_sliding(SlidingImages<S
     }
     if (score <= threshold && sink.keep != Keep::matrix) continue;  // the whole block
     keep<1>(
-        sink, pairs, [&](int) { return Place{threadIdx.x == 0 ? place.row : pairs.n_rows, place.col}; },
+        sink, pairs,
+        [&](int) { return Place{threadIdx.x == 0 ? place.row : pairs.n_rows, place.col}; },
         [&](int) { return score > threshold ? Verdict::yes : Verdict::no; },
         [&](int) { return score; });
   }

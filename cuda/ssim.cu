@@ -45,8 +45,8 @@ class Ssim final : public Kernel {
   void decide(const Block& a, const Block& b, const Pairs&, const Sink& sink,
               cudaStream_t stream) const override {
     const unsigned blocks = blocks_of(sink.capacity, ssim_threads / 32);
-    launch(ssim_decide, std::min(blocks, most_deciding_blocks), ssim_threads, stream,
-           entries_of(a), entries_of(b), shape_, a.first, b.first, threshold_, sink);
+    launch(ssim_decide, std::min(blocks, most_deciding_blocks), ssim_threads, stream, entries_of(a),
+           entries_of(b), shape_, a.first, b.first, threshold_, sink);
   }
 
  private:

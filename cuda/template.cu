@@ -1,14 +1,19 @@
-#include <memory>
+// Launches of template.cuh.
+#include "template.cuh"
 
 #include "launch.hpp"
 #include "runtime.hpp"
-#include "template.cuh"
 
 namespace clusterimg::cuda {
-
 namespace {
 
-class TemplateKernel : public Kernel {
+template <class Tile>
+auto kernel_for(std::size_t n_pixels) {
+  return n_pixels <= narrow_pixels ? score_templates<std::uint32_t, Tile>
+                                   : score_templates<std::uint64_t, Tile>;
+}
+
+class TemplateKernel final : public Kernel {
  public:
   TemplateKernel(std::size_t n_pixels, double threshold)
       : n_pixels_(n_pixels), n_quads_((n_pixels + 15) / 16), threshold_(threshold) {}
@@ -32,9 +37,12 @@ class TemplateKernel : public Kernel {
 
   void score(const Block& a, const Block& b, const Pairs& pairs, const Sink& sink,
              cudaStream_t stream) const override {
-    const auto kernel = n_pixels_ <= narrow_pixels ? score_templates<std::uint32_t, DeviceTile>
-                                                   : score_templates<std::uint64_t, DeviceTile>;
-    launch(kernel, blocks_of(pairs.n_rows, template_side) * blocks_of(pairs.n_cols, template_side),
+    int device = 0, capability = 0;
+    check(cudaGetDevice(&device), "no device");
+    check(cudaDeviceGetAttribute(&capability, cudaDevAttrComputeCapabilityMajor, device),
+          "no such device");
+    launch(capability < 8 ? kernel_for<PlainTile>(n_pixels_) : kernel_for<TensorTile>(n_pixels_),
+           blocks_of(pairs.n_rows, template_side) * blocks_of(pairs.n_cols, template_side),
            template_threads, stream, images_of(a, pairs.row), images_of(b, pairs.col), n_quads_,
            pairs, sink, threshold_, most_rough_error(threshold_));
   }

@@ -14,18 +14,16 @@
 // Roofline, computed, H100 SXM (132 SMs, 1.755 GHz), P pixels a pair:
 //   tensor cores (sm_80 and later): P multiply-adds of bytes, 2 P operations of 1979 T/s: 966 G
 //   pairs/s at 32 x 32 pixels, 242 G at 64 x 64, of which mma.sync reaches some 60 % on Hopper (its
-//   full rate is for wgmma alone). A warp loads 12 words of each of 32 lanes for a step of 32 pixels
-//   of 64 x 32 pairs, 24 x 128 bytes of shared memory for 16 mma: 24 clocks of an SM's memory where
-//   its tensor cores take 16 at full rate, 26 at that of mma.sync. Both limits are near 60 %:
-//   600 G pairs/s at 32 x 32, 150 G at 64 x 64.
-//   dp4a (sm_75): P / 4, 64 a clock: 58 G pairs/s on as many SMs and clocks at 32 x 32, 14.5 G at
-//   64 x 64; a step of 8 pixels of 8 x 8 pairs loads 16 x 8 bytes a thread, 16 clocks of shared
-//   memory for 64 of dp4a.
-//   At the end, per pair: an IMAD, two I2F and multiplications, a comparison: I2F, 16 a clock, is
-//   the slowest: 3.7 T pairs/s.
-//   Memory: 2 x 128 images a block of pairs, P / 64 bytes a pair, from L2; blocks are taken in groups
-//   of 16 rows of blocks so that those under way share images: P / 500 bytes a pair from HBM, at 600
-//   G pairs/s of 32 x 32 1.3 TB/s of 3.35.
+//   full rate is for wgmma alone). A warp loads 12 words of each of 32 lanes for a step of 32
+//   pixels of 64 x 32 pairs, 24 x 128 bytes of shared memory for 16 mma: 24 clocks of an SM's
+//   memory where its tensor cores take 16 at full rate, 26 at that of mma.sync. Both limits are
+//   near 60 %: 600 G pairs/s at 32 x 32, 150 G at 64 x 64. dp4a (sm_75): P / 4, 64 a clock: 58 G
+//   pairs/s on as many SMs and clocks at 32 x 32, 14.5 G at 64 x 64; a step of 8 pixels of 8 x 8
+//   pairs loads 16 x 8 bytes a thread, 16 clocks of shared memory for 64 of dp4a. At the end, per
+//   pair: an IMAD, two I2F and multiplications, a comparison: I2F, 16 a clock, is the slowest: 3.7
+//   T pairs/s. Memory: 2 x 128 images a block of pairs, P / 64 bytes a pair, from L2; blocks are
+//   taken in groups of 16 rows of blocks so that those under way share images: P / 500 bytes a pair
+//   from HBM, at 600 G pairs/s of 32 x 32 1.3 TB/s of 3.35.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -91,6 +89,11 @@ struct TemplateStage {
 // Which 8 x 8 pairs of a block are a thread's, and how their sums of products are added up.
 // A warp has 4 x 8 of 16 x 16 threads, whose pairs are 16 apart.
 struct PlainTile {
+#if defined(__CUDA_ARCH__)
+  static constexpr bool is_built = __CUDA_ARCH__ < 800;  // what is compiled for has no use for it
+#else
+  static constexpr bool is_built = true;
+#endif
   static __device__ int row(int k) {
     return static_cast<int>(threadIdx.x / 64 * 4 + threadIdx.x % 32 / 8) + 16 * k;
   }
@@ -122,6 +125,11 @@ struct PlainTile {
 // words t and t + 4 of 32 pixels from lane t of four; as the order of pixels is free, it has words
 // 2 t and 2 t + 1 there.
 struct TensorTile {
+#if defined(__CUDA_ARCH__)
+  static constexpr bool is_built = __CUDA_ARCH__ >= 800;
+#else
+  static constexpr bool is_built = true;
+#endif
   static __device__ int row(int k) {
     return static_cast<int>(threadIdx.x / 128 * 64 + threadIdx.x % 32 / 4) + 8 * k;
   }
@@ -135,7 +143,7 @@ struct TensorTile {
   static __device__ void multiply(const TemplateStage& a, const TemplateStage& b,
                                   std::uint32_t (&dots)[8][8]) {
     const int first_col = static_cast<int>(threadIdx.x / 32 % 4 * 32 + threadIdx.x % 32 / 4);
-#pragma unroll
+#pragma unroll 1
     for (int half = 0; half < 2; ++half) {
       const int pair = 4 * half + static_cast<int>(threadIdx.x % 4);
       uint2 x[8];
@@ -153,13 +161,6 @@ struct TensorTile {
   }
 };
 
-// The faster one of what is compiled for.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-struct DeviceTile : PlainTile {};
-#else
-struct DeviceTile : TensorTile {};
-#endif
-
 // The block of pairs that is a block of threads', by its first row and column: `template_group`
 // rows of blocks column by column, then the next ones.
 __device__ inline Place block_place(std::int32_t n_rows, std::int32_t n_cols) {
@@ -172,14 +173,10 @@ __device__ inline Place block_place(std::int32_t n_rows, std::int32_t n_cols) {
           static_cast<std::int32_t>(within / rows * template_side)};
 }
 
-// Scores pairs; a and b begin at the first row and column of the launch.
-//   Sum     std::uint32_t up to narrow_pixels, else std::uint64_t
-//   Tile    PlainTile or TensorTile
-//   most    most_rough_error of the threshold
+// Scores a block of pairs.
 template <class Sum, class Tile>
-__global__ __launch_bounds__(template_threads, sizeof(Sum) > 4 ? 1 : 2) void score_templates(
-    TemplateImages a, TemplateImages b, std::uint32_t n_quads, Pairs pairs, Sink sink,
-    double threshold, float most) {
+__device__ void score_block(const TemplateImages& a, const TemplateImages& b, std::uint32_t n_quads,
+                            const Pairs& pairs, const Sink& sink, double threshold, float most) {
   constexpr bool wide = sizeof(Sum) > 4;
   constexpr std::uint32_t piece = 65536 / 16;  // quads whose sum of products fits in 32 bits
   __shared__ TemplateStage stage_a, stage_b;
@@ -261,7 +258,9 @@ __global__ __launch_bounds__(template_threads, sizeof(Sum) > 4 ? 1 : 2) void sco
   }
 #pragma unroll 1
   for (int r = 0; r < 8; ++r) {
-    const auto at = [&](int c) { return Place{place.row + Tile::row(r), place.col + Tile::col(c)}; };
+    const auto at = [&](int c) {
+      return Place{place.row + Tile::row(r), place.col + Tile::col(c)};
+    };
     const auto distance = [&](int c) {
       const Place p = at(c);
       return static_cast<Sum>(static_cast<Sum>(a.energies[p.row]) +
@@ -279,6 +278,17 @@ __global__ __launch_bounds__(template_threads, sizeof(Sum) > 4 ? 1 : 2) void sco
     };
     keep<8>(sink, pairs, at, above, score);
   }
+}
+
+// Scores pairs; a and b begin at the first row and column of the launch.
+//   Sum     std::uint32_t up to narrow_pixels, else std::uint64_t
+//   Tile    TensorTile where there are tensor cores for bytes, else PlainTile
+//   most    most_rough_error of the threshold
+template <class Sum, class Tile>
+__global__ __launch_bounds__(template_threads, sizeof(Sum) > 4 ? 1 : 2) void score_templates(
+    TemplateImages a, TemplateImages b, std::uint32_t n_quads, Pairs pairs, Sink sink,
+    double threshold, float most) {
+  if constexpr (Tile::is_built) score_block<Sum, Tile>(a, b, n_quads, pairs, sink, threshold, most);
 }
 
 }  // namespace clusterimg::cuda

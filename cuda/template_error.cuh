@@ -14,8 +14,8 @@ constexpr std::uint32_t narrow_pixels = 66051;
 //   distance       sum of squared differences
 __device__ inline double template_error(std::uint64_t energy_a, std::uint64_t energy_b,
                                         std::uint64_t distance) {
-  const double norm = __dsqrt_rn(
-      __dmul_rn(static_cast<double>(energy_a), static_cast<double>(energy_b)));
+  const double norm =
+      __dsqrt_rn(__dmul_rn(static_cast<double>(energy_a), static_cast<double>(energy_b)));
   if (norm == 0.0) return distance == 0 ? 0.0 : 1.0;
   return __ddiv_rn(static_cast<double>(distance), norm);
 }

@@ -118,7 +118,9 @@ def _stand_ins(folder: Path, sources: Path) -> list[Path]:
     unit = folder / "stand_ins.cpp"
     folder.mkdir(parents=True, exist_ok=True)
     head = '#include <stdexcept>\n#include "launch.hpp"\nnamespace clusterimg::cuda {\n'
-    unit.write_text("#pragma GCC diagnostic ignored \"-Wunused-parameter\"\n" + head + "\n".join(lines) + "\n}\n")
+    unit.write_text(
+        '#pragma GCC diagnostic ignored "-Wunused-parameter"\n' + head + "\n".join(lines) + "\n}\n"
+    )
     return [unit]
 
 

@@ -134,7 +134,9 @@ _CORE = {
 }
 _SLIDING_TRANSFORMED = 1.1e-9  # a pixel of the larger image, where the core takes a transform
 
-# Thresholds, and the share of that time that a join above them takes.
+# Thresholds, and the share of the time that a join above them takes, of a core and of a device: a warp of
+# `ssim` stops where its best pair, at .3 of a window, say, can't be saved by the windows left.
+_DEVICE_SHARES = {"ssim": ((0.3, 1.0), (1.0, 0.02))}
 _SHARES = {
     "ssim": ((0.5, 0.63, 0.7, 0.9), (0.92, 0.40, 0.30, 0.07)),
     "template": ((0.9, 0.95, 0.991), (1.0, 0.33, 0.05)),
@@ -165,8 +167,12 @@ def choose(
     on_core = core_seconds(work, n_threads)
     on_device = device_seconds(work, devices, is_warm=is_warm, figures=figures)
     threads = "1 thread" if n_threads == 1 else f"{n_threads} threads"
-    why = f"{figures.source} {on_device:.2g} s on the device, {on_core:.2g} s on {threads}"
+    why = f"{figures.source} {_shown(on_device)} on the device, {_shown(on_core)} on {threads}"
     return Choice(on_device < on_core, why)
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
 def device_seconds(
@@ -176,15 +182,15 @@ def device_seconds(
     rate = sum(_rate(work.kernel, device) for device in devices)
     start = 0.0 if is_warm else figures.start * len(devices)
     copies = (work.n_bytes * len(devices) + work.bytes_out) / figures.transfer
-    cycles = work.pairs * work.elements * figures.cycles[work.kernel]
+    cycles = work.pairs * work.elements * figures.cycles[work.kernel] * _share(work, _DEVICE_SHARES)
     return float(start + figures.call + copies + cycles / rate)
 
 
 def _rate(kernel: str, device: Mapping[str, Any]) -> float:
     """Return the cycles a second of all multiprocessors, as they count for the kernel."""
-    cycles: float = device["multiprocessors"] * device["clock_mhz"] * 1e6
-    is_old = kernel == "template" and int(device["capability"].partition(".")[0]) < 8
-    return cycles / _WITHOUT_TENSOR_CORES if is_old else cycles
+    cycles = 1e6 * float(device["multiprocessors"]) * float(device["clock_mhz"])
+    is_slow = kernel == "template" and int(device["capability"].partition(".")[0]) < 8
+    return cycles / _WITHOUT_TENSOR_CORES if is_slow else cycles
 
 
 def core_seconds(work: Work, n_threads: int) -> float:
@@ -194,10 +200,13 @@ def core_seconds(work: Work, n_threads: int) -> float:
     element = work.elements * _CORE[work.kernel]
     if work.kernel == "sliding":
         element = min(element, work.larger * _SLIDING_TRANSFORMED)
-    share = 1.0
-    if work.threshold is not None and work.kernel in _SHARES:
-        share = float(np.interp(work.threshold, *_SHARES[work.kernel]))
-    return work.pairs * element * share / n_threads
+    return work.pairs * element * _share(work, _SHARES) / n_threads
+
+
+def _share(work: Work, shares: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> float:
+    if work.threshold is None or work.kernel not in shares:
+        return 1.0
+    return float(np.interp(work.threshold, *shares[work.kernel]))
 
 
 def _hamming_seconds(work: Work) -> float:
@@ -209,7 +218,7 @@ def _hamming_seconds(work: Work) -> float:
         sorts = sum(math.comb(n_blocks, level) for level in range(1, depth + 1))
         meetings = work.pairs * math.comb(n_blocks, depth) * 2.0 ** (-64 * depth / n_blocks)
         entries = sorts * (work.n_rows + (work.n_cols or 0))
-        return 1e-9 * work.elements * (_INDEX_SORT * entries + _INDEX_PAIR * meetings)
+        return float(1e-9 * work.elements * (_INDEX_SORT * entries + _INDEX_PAIR * meetings))
     if plan.startswith("no pairs"):
         return 0.0
     per_pair = _COUNTED_PAIR + _COUNTED_WORD * work.elements

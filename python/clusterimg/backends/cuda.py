@@ -146,8 +146,8 @@ def _call(function: str, *sets: Any, n_threads: int = 0, **options: Any) -> Any:
         found = getattr(_core_cuda, function)(*sets, devices=chosen, memory=_memory(), **options)
     except _core_cuda.DeviceFailure as failure:
         raise DeviceError(
-            f"CUDA failed in {function}: {failure}. To go on without: --backend cpp (backend='cpp' in "
-            "Python); a run that had begun is taken up by --resume, which keeps features and finished batches"
+            f"CUDA failed in {function}: {failure}. Rerun with --backend cpp (backend='cpp' in Python); "
+            "in a run --resume keeps features and finished batches"
         ) from failure
     _warm.set()
     most = _held.most = getattr(_held, "most", {})

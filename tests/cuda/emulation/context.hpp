@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <mutex>
 #include <new>
+#include <vector>
 
 #if !defined(__x86_64__)
 #include <ucontext.h>
@@ -65,21 +67,49 @@ struct Context {
   void* fake_stack = nullptr;  // AddressSanitizer's
 };
 
+constexpr std::size_t page = 4096;
 constexpr std::size_t stack_bytes = std::size_t{256} << 10;  // pages that nothing touches cost none
 
-inline char* new_stack() {
-  void* memory = mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) throw std::bad_alloc();
-  mprotect(memory, 4096, PROT_NONE);  // a stack that grows over its end is a crash
-  return static_cast<char*>(memory);
+// Stacks that nobody uses just now: to make one takes longer than to use it.
+class Stacks {
+ public:
+  Context* take() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (spare_.empty()) return make();
+    Context* stack = spare_.back();
+    spare_.pop_back();
+    return stack;
+  }
+  void give(const std::vector<Context*>& stacks) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    spare_.insert(spare_.end(), stacks.begin(), stacks.end());
+  }
+
+ private:
+  static Context* make() {
+    void* memory = mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    mprotect(memory, page, PROT_NONE);  // a stack that grows over its end is a crash
+    auto* stack = new Context;
+    stack->bottom = static_cast<char*>(memory);
+    stack->size = stack_bytes;
+    return stack;
+  }
+
+  std::mutex mutex_;
+  std::vector<Context*> spare_;
+};
+inline Stacks& stacks() {
+  static Stacks* all = new Stacks;
+  return *all;
 }
 
 // Makes a context begin with `entry`, which never returns.
 inline void begin(Context& context, void (*entry)()) {
 #ifdef EMULATION_ASAN
   // What was left on it for good is still marked.
-  ASAN_UNPOISON_MEMORY_REGION(context.bottom + 4096, context.size - 4096);
+  ASAN_UNPOISON_MEMORY_REGION(context.bottom + page, context.size - page);
   context.fake_stack = nullptr;
 #endif
 #if defined(__x86_64__)

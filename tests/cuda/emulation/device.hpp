@@ -124,12 +124,7 @@ class Team {
                            t / launch.block.x / launch.block.y};
   }
   Team(const Team&) = delete;
-  ~Team() {
-    for (Context* stack : all_) {
-      munmap(stack->bottom, stack->size);
-      delete stack;
-    }
-  }
+  ~Team() { stacks().give(all_); }
 
   void run(std::uint64_t block) {
     random_.seed(launch_.how.seed * 2654435761U + static_cast<std::uint32_t>(block));
@@ -308,9 +303,7 @@ class Team {
 
   Context* take_stack() {
     if (spare_.empty()) {
-      all_.push_back(new Context);
-      all_.back()->bottom = new_stack();
-      all_.back()->size = stack_bytes;
+      all_.push_back(stacks().take());
       return all_.back();
     }
     Context* stack = spare_.back();

@@ -157,6 +157,7 @@ struct Machine {
   int n_devices = 1;
   std::deque<Device> devices{};  // those that were ever there
   std::map<char*, std::size_t> pinned{};
+  std::multimap<std::size_t, char*> pinned_before{};  // to be given again: fresh pages are slow
   std::set<Stream*> streams{};
   std::set<Event*> events{};
   bool eager = false;  // work runs when it is given
@@ -615,7 +616,15 @@ cudaError_t cudaMallocHost(T** memory, std::size_t bytes, unsigned = 0) {
   if (call.failed()) return call.end();
   *memory = nullptr;
   if (bytes == 0) return call.end();
-  char* made = static_cast<char*>(std::malloc(bytes));
+  const auto before = machine().pinned_before.find(bytes);
+  char* made = nullptr;
+  if (before != machine().pinned_before.end()) {
+    made = before->second;
+    machine().pinned_before.erase(before);
+    mark(made, bytes, true);
+  } else {
+    made = static_cast<char*>(std::malloc(bytes));
+  }
   if (!made) return call.end(cudaErrorMemoryAllocation);
   std::memset(made, new_byte, bytes);
   machine().pinned[made] = bytes;
@@ -631,9 +640,15 @@ inline cudaError_t cudaFreeHost(void* memory) {
   const Call call;
   if (memory == nullptr) return call.end();
   for (int d = 0; d < static_cast<int>(machine().devices.size()); ++d) run_all(d);
-  if (machine().pinned.erase(static_cast<char*>(memory)) == 0)
-    return call.end(cudaErrorInvalidValue);
-  std::free(memory);
+  const auto found = machine().pinned.find(static_cast<char*>(memory));
+  if (found == machine().pinned.end()) return call.end(cudaErrorInvalidValue);
+  if (found->second > std::size_t{1} << 20 && machine().pinned_before.size() < 8) {
+    machine().pinned_before.emplace(found->second, found->first);
+    mark(memory, found->second, false);
+  } else {
+    std::free(memory);
+  }
+  machine().pinned.erase(found);
   return call.end();
 }
 

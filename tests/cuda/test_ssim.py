@@ -1,0 +1,169 @@
+"""The CUDA kernel of mean SSIM: the edges of the canonical scores, and a fast score close to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.conftest import synthetic_images
+from hypothesis import HealthCheck, example, given, settings, target
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from clusterimg.backends import cpp, reference
+
+Images = NDArray[np.uint8]
+
+# ssim_error of cuda/ssim.cuh, and what the rounding of a matrix to float32 adds.
+ERROR = 2.4e-6 + 6e-8
+
+SIZES = [(7, 7), (7, 8), (8, 7), (13, 14), (14, 13), (24, 24), (38, 9), (39, 9), (47, 9), (9, 39), (64, 64)]
+# Around the 4 rows of a warp, 16 of a block, 32 images of a group, 96 columns of a block.
+COUNTS = [0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 64, 65, 95, 96, 97, 112, 113, 193]
+
+
+def pictures(n: int, height: int, width: int, seed: int = 0) -> Images:
+    """Return noisy gradients; every third is a near-copy of the one before."""
+    rng = np.random.default_rng([seed, n, height, width])
+    y, x = np.mgrid[:height, :width]
+    made: list[NDArray[np.float64]] = []
+    for k in range(n):
+        if k % 3 == 2:
+            made.append(made[-1] + rng.normal(0, rng.choice([1, 5, 12]), y.shape))
+        else:
+            a, b, c = rng.normal(0, 4, 3)
+            made.append(rng.uniform(30, 220) + a * x + b * y + 20 * np.sin(c * x) + rng.normal(0, 6, y.shape))
+    stack = np.stack(made) if made else np.empty((0, height, width))
+    return np.clip(np.rint(stack), 0, 255).astype(np.uint8)
+
+
+def extremes(height: int, width: int) -> Images:
+    """Return images whose sums and variances are large, small, or nearly cancel."""
+    y, x = np.mgrid[:height, :width]
+    rng = np.random.default_rng(5)
+    near = [np.full(y.shape, grey) + (rng.random(y.shape) < share) for grey in (0, 127, 253) for share in (0.1, 0.9)]
+    steps = [np.where(x >= at, 255, 254) for at in (1, width // 2, width - 1)]
+    return np.stack([*synthetic_images(height, width), *near, *steps]).astype(np.uint8)
+
+
+def canonical(images: Images, others: Images | None = None) -> NDArray[np.float64]:
+    """Return the canonical scores of all pairs."""
+    right = images if others is None else others
+    i, j = np.divmod(np.arange(len(images) * len(right), dtype=np.int32), np.int32(max(1, len(right))))
+    return cpp.ssim_scores(images, right, i=i, j=j).reshape(len(images), len(right))
+
+
+def assert_as_cpp(cuda: Any, images: Images, thresholds: Any, others: Images | None = None) -> None:
+    """Compare edges bit for bit and, of one set, components."""
+    for threshold in thresholds:
+        got = cuda.ssim_edges(images, others, threshold=threshold)
+        assert got.tobytes() == cpp.ssim_edges(images, others, threshold=threshold).tobytes(), threshold
+        if others is None:
+            np.testing.assert_array_equal(
+                cuda.ssim_components(images, threshold=threshold),
+                cpp.ssim_components(images, threshold=threshold),
+                str(threshold),
+            )
+
+
+def assert_close(cuda: Any, images: Images, others: Images | None = None) -> float:
+    """Compare the matrix with the canonical scores; return the largest error."""
+    wrong = np.abs(cuda.ssim_matrix(images, others) - canonical(images, others))
+    assert wrong.max(initial=0) < ERROR
+    return float(wrong.max(initial=0))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_sizes(cuda: Any, size: tuple[int, int]) -> None:
+    images = np.concatenate([extremes(*size), pictures(9, *size)])
+    assert_close(cuda, images)
+    assert_as_cpp(cuda, images, [0.5])
+
+
+@pytest.mark.parametrize("n", COUNTS)
+def test_counts(cuda: Any, n: int) -> None:
+    images, others = pictures(n, 8, 7), pictures(37, 8, 7, seed=1)
+    assert_close(cuda, images)
+    assert_close(cuda, images, others)
+    assert_close(cuda, others[:5], images)
+    assert_as_cpp(cuda, images, [0.8])
+    assert_as_cpp(cuda, others, [0.8], images)
+
+
+def test_wide_and_tall(cuda: Any) -> None:
+    """Many windows either way: sums are put away in between, and stay exact."""
+    for size in ((7, 1000), (300, 8), (40, 200)):
+        images = np.concatenate([extremes(*size)[::3], pictures(3, *size)])
+        assert_close(cuda, images)
+        assert_as_cpp(cuda, images, [0.9])
+
+
+def test_running_sums_stay_exact(cuda: Any) -> None:
+    """Products of one sign take the running sums as far from where they begin as they come."""
+    ends = np.stack([np.full((90, 7), grey, np.uint8) for grey in (0, 255, 1, 254)])
+    ends[2:, ::3, ::2] ^= 1
+    assert_close(cuda, ends)
+    assert_as_cpp(cuda, ends, [-0.5, 0.999])
+
+
+def test_reference(cuda: Any) -> None:
+    images = pictures(7, 24, 24)
+    np.testing.assert_array_equal(
+        cuda.ssim_edges(images, threshold=0.3), reference.ssim_edges(images, threshold=0.3)
+    )
+    np.testing.assert_allclose(cuda.ssim_matrix(images), reference.ssim_matrix(images), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(13, 24), (17, 9)], ids=str)
+def test_every_pixel_counts(cuda: Any, size: tuple[int, int]) -> None:
+    """One pixel changed anywhere changes the score as the canonical formula says."""
+    height, width = size
+    base = pictures(1, height, width)[0]
+    changed = np.repeat(base[None], height * width, axis=0)
+    changed.reshape(len(changed), -1)[np.arange(len(changed)), np.arange(len(changed))] ^= 128
+    wanted = canonical(base[None], changed)[0]
+    assert (wanted < 1).all()
+    got = cuda.ssim_matrix(base[None], changed)[0]
+    np.testing.assert_allclose(got, wanted, atol=ERROR, rtol=0)
+    assert (got < 1 - 10 * ERROR).all()
+
+
+def test_neighbours_in_memory_do_not_count(cuda: Any) -> None:
+    """What is before and behind an image, and beside a row, is not part of it."""
+    images = pictures(40, 9, 11)
+    alone = cuda.ssim_matrix(images[17:18], images[20:21])
+    assert cuda.ssim_matrix(images)[17, 20] == alone[0, 0]
+    noise = np.random.default_rng(0).integers(0, 256, images.shape, dtype=np.uint8)
+    noise[17], noise[20] = images[17], images[20]
+    assert cuda.ssim_matrix(noise)[17, 20] == alone[0, 0]
+
+
+def test_every_threshold_that_is_a_score(cuda: Any) -> None:
+    """A score equal to the threshold is not similar; a hair below it is."""
+    images = np.concatenate([extremes(9, 9)[::2], pictures(6, 9, 9)])
+    scores = np.unique(canonical(images)[np.triu_indices(len(images), 1)])
+    for score in scores[:: max(1, len(scores) // 12)]:
+        assert_as_cpp(cuda, images, [score, np.nextafter(score, -9), np.nextafter(score, 9)])
+
+
+@pytest.mark.parametrize("threshold", [-np.inf, -1.0, 0.0, 0.63, 1 - 1e-12, 1.0, 1.5, np.inf])
+def test_thresholds(cuda: Any, threshold: float) -> None:
+    assert_as_cpp(cuda, pictures(50, 12, 10), [threshold])
+
+
+def test_the_error_is_no_better_than_it_says(cuda: Any) -> None:
+    """The bound would not hold if it were a tenth of what it is: these images come that far."""
+    images = np.concatenate([extremes(13, 60), pictures(9, 13, 60), extremes(13, 60)[::-1] ^ 85])
+    assert assert_close(cuda, images) > ERROR / 20
+
+
+GREYS = st.sampled_from([0, 1, 2, 126, 127, 128, 129, 253, 254, 255])
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(arrays(np.uint8, (4, 10, 8), elements=GREYS | st.integers(0, 255)))
+@example(np.full((4, 10, 8), 255, np.uint8))
+def test_error_of_the_fast_score(cuda: Any, images: Images) -> None:
+    target(assert_close(cuda, images))
