@@ -169,12 +169,12 @@ __device__ Nearest<seconds> share_columns(Nearest<seconds> (&of_column)[8]) {
 }
 
 // Compares rows [begin, begin + 64 * n) of a part, as many as there are, with all columns: what is
-// nearest to each row and, where that is asked for, to each column. Every thread of the block calls
+// nearest to each row and to each of the first `n_wanted` columns. Every thread of the block calls
 // it.
 template <int n, bool seconds>
 __device__ void compare(const Rows& rows, const Part& part, std::uint32_t begin,
                         const Rows& columns, Columns& staged, const NearestRows<seconds>& to_rows,
-                        const NearestRows<seconds>& to_columns) {
+                        const NearestRows<seconds>& to_columns, std::uint32_t n_wanted) {
   const std::uint32_t lane = threadIdx.x % 32, group = lane / 4, t = lane % 4;
   begin += threadIdx.x / 32 * 16 * n + group;
   // 1. A lane has rows begin + 8 k, a quarter of the words of each.
@@ -224,8 +224,7 @@ __device__ void compare(const Rows& rows, const Part& part, std::uint32_t begin,
       // 4. All that the warp's rows see of a column.
       const Nearest<seconds> seen = share_columns(of_column);
       const std::uint32_t at = j + 8 * (group / 2) + 2 * t + group % 2, index = first + at;
-      if (to_columns.best && at < n_staged)
-        to_columns.see(index, seen.plus(-static_cast<std::int32_t>(index)));
+      if (index < n_wanted) to_columns.see(index, seen.plus(-static_cast<std::int32_t>(index)));
     }
   }
   // 5. What the lanes saw from the rows.
@@ -241,7 +240,7 @@ __device__ void compare(const Rows& rows, const Part& part, std::uint32_t begin,
 template <bool seconds>
 __device__ void find_nearest(const Rows& rows, const Part& part, const Rows& columns,
                              const NearestRows<seconds>& to_rows,
-                             const NearestRows<seconds>& to_columns) {
+                             const NearestRows<seconds>& to_columns, std::uint32_t n_wanted) {
   __shared__ Columns staged;
   __syncthreads();  // what is nearest is cleared, a list of rows is there
   for (std::uint32_t k = 0; k < part.n;) {
@@ -249,17 +248,17 @@ __device__ void find_nearest(const Rows& rows, const Part& part, const Rows& col
     if constexpr (!seconds) {  // for which there are registers enough
       if (left > 256) {
         if (left > 384)
-          compare<8>(rows, part, k, columns, staged, to_rows, to_columns);
+          compare<8>(rows, part, k, columns, staged, to_rows, to_columns, n_wanted);
         else
-          compare<6>(rows, part, k, columns, staged, to_rows, to_columns);
+          compare<6>(rows, part, k, columns, staged, to_rows, to_columns, n_wanted);
         k += 512;
         continue;
       }
     }
     if (left > 128)
-      compare<4>(rows, part, k, columns, staged, to_rows, to_columns);
+      compare<4>(rows, part, k, columns, staged, to_rows, to_columns, n_wanted);
     else
-      compare<2>(rows, part, k, columns, staged, to_rows, to_columns);
+      compare<2>(rows, part, k, columns, staged, to_rows, to_columns, n_wanted);
     k += 256;
   }
   __syncthreads();
@@ -300,15 +299,21 @@ __device__ double share_of_good(const Rows& a, const Rows& b, const MatchRule& r
   for (std::uint32_t d = threadIdx.x; d <= most_distance; d += descriptor_threads) counts[d] = 0;
   __syncthreads();
   for (std::uint32_t first = 0; first < a.n && b.n > 0; first += most_kept) {
-    const Part part{nullptr, first, min(most_kept, a.n - first)};
+    const std::uint32_t n = min(most_kept, a.n - first);
     // 1. The nearest columns of the rows, and the nearest rows of the columns or, where there are
     // too many of them, of those that are nearest to a row.
-    of_a.clear(part.n);
-    of_b.clear(kept ? b.n : part.n);
-    find_nearest(a, part, b, of_a, kept ? of_b : NearestRows<ratio>{});
-    if (!kept) find_nearest(b, {best_of_a, 0, part.n}, a, of_b, {});
+    of_a.clear(n);
+    of_b.clear(kept ? b.n : n);
+    for (int back = 0; back < (kept ? 1 : 2); ++back) {
+      const Rows rows{back ? b.words : a.words, back ? b.n : a.n};
+      const Rows columns{back ? a.words : b.words, back ? a.n : b.n};
+      const NearestRows<ratio> to_rows{back ? best_of_b : best_of_a,
+                                       back ? second_of_b : second_of_a};
+      find_nearest(rows, Part{back ? best_of_a : nullptr, first, n}, columns, to_rows, of_b,
+                   kept ? b.n : 0);
+    }
     // 2. Each match is counted by its distance; under `ratio` as 0 if it is good, else as 1.
-    for (std::uint32_t k = threadIdx.x; k < part.n; k += descriptor_threads) {
+    for (std::uint32_t k = threadIdx.x; k < n; k += descriptor_threads) {
       const std::uint32_t at = kept ? index_of(best_of_a[k]) : k;
       if (index_of(best_of_b[at]) != first + k) continue;
       std::int32_t distance = best_of_a[k] >> index_bits;
@@ -334,7 +339,7 @@ struct DescriptorSets {
 
 // A block for each pair, columns in x. Under `ratio` a match that is good counts as distance 0.
 template <bool ratio>
-__global__ void __launch_bounds__(descriptor_threads)
+__global__ void __launch_bounds__(descriptor_threads, ratio ? 2 : 3)
     score_descriptors(DescriptorSets a, DescriptorSets b, Pairs pairs, MatchRule rule,
                       double threshold, Sink sink) {
   const Place place{static_cast<std::int32_t>(blockIdx.y), static_cast<std::int32_t>(blockIdx.x)};
