@@ -1,34 +1,33 @@
 // Cross-checked matches of sets of 256-bit descriptors; csrc/kernels/descriptor.hpp has the rules.
 //
 // A block scores one pair of images. All distances are computed once and serve both directions: a
-// lane keeps four rows of a in registers and the minima of these rows, the columns of b pass by in
-// shared memory, and what is nearest to a column is the minimum over the lanes. A distance and an
-// index share an integer, so that a minimum is the nearest of lowest index, and the order in which
-// minima meet is of no account. Above `most_kept` rows on a side there is no room for both sides'
-// minima: then rows of a are taken in chunks, and whether a row is its nearest column's nearest in
-// turn is found by going through a once more, at twice the distances.
+// warp keeps up to 128 rows of a in registers, with what is nearest to each; the columns of b pass
+// by in shared memory, and what is nearest to a column is put together from its lanes and then from
+// the warps. A distance and an index share an integer, so that a minimum is the nearest of lowest
+// index, and the order in which minima meet is of no account.
 //
-// Distance of rows a and b: the bits set in eight words x = a ^ b, by full adders that leave four
-// words to be counted, of weights 1, 1, 2 and 4:
-//   (c1, s1) = x0 + x1 + x2,  (c2, s2) = x3 + x4 + x5,  (c3, s3) = s1 + s2 + x6,
-//   (f, t) = c1 + c2 + c3:    distance = |s3| + |x7| + 2 |t| + 4 |f|
-// A sum of bits is linear in them, and a carry of u + v + w is u ^ ((u ^ v) & (u ^ w)): its three
-// parts are sums of words of a and of b, which are made once a row. So a first carry is three
-// operations (p = A ^ B; q = p & (A' ^ B'); q ^ A" ^ B"), where words as they come would take six
-// for the differences and two more for sum and carry.
+// Distance of rows a and b: tensor cores count the bits that both have (mma_bits.cuh), and
+//   |a ^ b| = |a| + |b| - 2 |a & b|
+// exactly, in integers. With c = |a & b| a row sees (|b| - 2 c) << 20 | j: what it lacks, |a|, is
+// the same for all columns, and is added in the end. A column sees that plus |a| << 20 | i, of
+// which j is taken off in the end. The second nearest, which `ratio` alone asks for, is kept in the
+// same way.
 //
-// Computed, for an H100 (nothing here was measured). A distance is 13 LOP3 (9 for c1, c2, c3, one
-// each for s3 and x7, two for t and f), 4 POPC, 5 IMAD that put it together with the index, and 2
-// minima: 15 of 64 integer operations a clock and SM are 0.234 clocks, 5 of 64 IMAD (another pipe)
-// 0.08, 4 of 16 POPC 0.25, the issue of 24 instructions, of 128 lanes, 0.19. Counting bits and
-// adding them take as long: neither more adders nor fewer would be faster. Four rows a lane share
-// an addition, a reduction over the warp (16 lanes a clock, 0.016 clocks a distance) and three
-// loads of 128 bits that all lanes share. At 0.27 clocks an H100 has 8.7e11 distances/s, or
-// 3.4 million pairs/s of images with 500 descriptors. Memory is of no account: 32 KB for 250,000
-// distances, 110 GB/s, mostly from the second cache. The rule `ratio` needs second minima too, six
-// operations more: 0.34 clocks, 2.7 million pairs/s.
-// The next step would be tensor cores: bits as bytes of +1 and -1, 256 products a distance. At half
-// of 1,979 TOPS that is 1.9e12 distances/s, and then the minima are what limits.
+// Above `most_kept` rows on a side there is no room for what is nearest on both sides: rows of a
+// are taken in chunks, and their nearest columns then go through all rows of a in turn, which costs
+// the distances twice.
+//
+// Computed, for an H100 (instructions counted in what ptxas makes for it; nothing was run there). A
+// step of a warp, 128 rows and 32 columns, is 416 instructions a lane for 128 distances: 32
+// products of 16 rows and 8 columns, 128 IMAD that join count and column, 128 additions with a
+// minimum in one instruction for columns, 64 minima of three for rows, 64 for all else. Of 128
+// lanes that issue in a clock and SM that is 0.025 clocks a distance, of 64 lanes of integers
+// 0.026: both are near their limit. The products take 0.016 at the rate of an A100 (4,992 TOPS of
+// bits; none is stated for an H100). So 8.9e12 distances/s; of images with 500 descriptors, with
+// some 1,000 instructions for loads and for counting matches, 30 million pairs/s. Full adders and
+// POPC would take 0.27 clocks a distance. Memory is of little account: 32 KB a pair, of which a
+// stays near: 480 GB/s, mostly from the second cache. The rule `ratio` takes 5.3 minima a distance,
+// 0.084 clocks: 10 million pairs/s.
 #pragma once
 #include <cstddef>
 #include <cstdint>
