@@ -32,7 +32,7 @@ class DescriptorKernel : public Kernel {
 
  private:
   static DescriptorSets sets_of(const Block& block) {
-    return {static_cast<const uint2*>(block.values), block.offsets};
+    return {static_cast<const std::uint32_t*>(block.values), block.offsets};
   }
 
   MatchRule rule_;
