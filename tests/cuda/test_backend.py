@@ -44,7 +44,6 @@ def nothing_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `auto` take the device for everything."""
-    monkeypatch.setattr(_crossover, "LEAST_START", -1.0)
     cycles = dict.fromkeys(_crossover.KERNELS, 1e-9)
     figures = _crossover.Figures(start=0.0, call=-1.0, transfer=1e30, cycles=cycles)
     monkeypatch.setattr(_crossover, "MODELLED", figures)

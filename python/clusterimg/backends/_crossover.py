@@ -36,7 +36,6 @@ from .._types import Ragged
 
 __all__ = [
     "KERNELS",
-    "LEAST_START",
     "MODELLED",
     "Choice",
     "Figures",
@@ -101,9 +100,6 @@ class Figures:
     cycles: Mapping[str, float]
     source: str = "modelled"
 
-
-LEAST_START = 0.1
-"""Seconds that no device starts in: what the core ends sooner is not worth asking for one."""
 
 _AT = 0.5  # of the speed that operations allow
 

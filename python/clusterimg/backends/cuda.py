@@ -86,24 +86,35 @@ def resolve_threads(n_threads: int) -> int:
 
 
 def devices() -> list[dict[str, Any]]:
-    """Return the devices to use: number, name, capability, memory, free, multiprocessors, clock_mhz."""
+    """Return the devices to use: number, name, capability, memory, free, multiprocessors, clock_mhz.
+
+    Raises `DeviceError` if one can't be asked.
+    """
     numbers = _numbers()
-    found: list[dict[str, Any]] = _core_cuda.devices()
-    if numbers is None:
-        return found
-    known = [device["number"] for device in found]
-    if not set(numbers) <= set(known):
-        raise UsageError(f"CLUSTERIMG_CUDA_DEVICES must be numbers of devices among {known}, got {numbers}")
-    return [device for device in found if device["number"] in numbers]
+    try:
+        found: list[dict[str, Any]] = _core_cuda.devices()
+    except _core_cuda.DeviceFailure as failure:
+        raise DeviceError(f"CUDA can't tell of its devices: {failure}") from failure
+    if numbers is not None:
+        known = [device["number"] for device in found]
+        if not set(numbers) <= set(known):
+            raise UsageError(
+                f"CLUSTERIMG_CUDA_DEVICES must be numbers of devices among {known}, got {numbers}"
+            )
+        found = [device for device in found if device["number"] in numbers]
+    return found
 
 
 def facts() -> dict[str, Any]:
     """Return what `info` tells of CUDA: why it can't be used, the devices, and versions."""
     if _missing is not None:
         return {"reason": _missing, "devices": []}
-    reason = why_unavailable()
-    found = [] if _core_cuda.why() is not None else _core_cuda.devices()
-    return {"reason": reason, **_core_cuda.versions(), "devices": found}
+    told = {"reason": why_unavailable(), **_core_cuda.versions(), "devices": []}
+    try:
+        told["devices"] = _core_cuda.devices() if _core_cuda.why() is None else []
+    except _core_cuda.DeviceFailure as failure:
+        told["reason"] = str(failure)
+    return told
 
 
 def held() -> dict[str, int]:
@@ -146,8 +157,8 @@ def _call(function: str, *sets: Any, n_threads: int = 0, **options: Any) -> Any:
         found = getattr(_core_cuda, function)(*sets, devices=chosen, memory=_memory(), **options)
     except _core_cuda.DeviceFailure as failure:
         raise DeviceError(
-            f"CUDA failed in {function}: {failure}. Rerun with --backend cpp (backend='cpp' in Python); "
-            "in a run --resume keeps features and finished batches"
+            f"CUDA failed in {function} on {_names()}: {failure}. Rerun with --backend cpp (backend='cpp' in "
+            "Python); in a run --resume keeps features and finished batches"
         ) from failure
     _warm.set()
     most = _held.most = getattr(_held, "most", {})
@@ -155,6 +166,15 @@ def _call(function: str, *sets: Any, n_threads: int = 0, **options: Any) -> Any:
         name = f"{run['name']} ({run['number']})"
         most[name] = max(most.get(name, 0), run["bytes"])
     return found
+
+
+def _names() -> str:
+    """Return the devices in use; by their numbers, if they can't be asked any more."""
+    try:
+        return ", ".join(f"{device['name']} ({device['number']})" for device in devices())
+    except DeviceError:
+        numbers = _numbers()
+        return "all devices" if numbers is None else f"devices {', '.join(map(str, numbers))}"
 
 
 def _rows(values: Any) -> Any:
