@@ -18,6 +18,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import threading
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -55,6 +56,7 @@ Labels: TypeAlias = NDArray[np.int32]
 
 _held = threading.local()  # of each thread, as the compiled module tells of the latest call of one
 _warm = threading.Event()
+_told: list[str] = []  # the devices in use
 
 
 # --- what there is ---
@@ -102,6 +104,8 @@ def devices() -> list[dict[str, Any]]:
                 f"CLUSTERIMG_CUDA_DEVICES must be numbers of devices among {known}, got {numbers}"
             )
         found = [device for device in found if device["number"] in numbers]
+    if found:  # a device that is lost is not among them
+        _told[:] = [f"{device['name']} ({device['number']})" for device in found]
     return found
 
 
@@ -169,12 +173,10 @@ def _call(function: str, *sets: Any, n_threads: int = 0, **options: Any) -> Any:
 
 
 def _names() -> str:
-    """Return the devices in use; by their numbers, if they can't be asked any more."""
-    try:
-        return ", ".join(f"{device['name']} ({device['number']})" for device in devices())
-    except DeviceError:
-        numbers = _numbers()
-        return "all devices" if numbers is None else f"devices {', '.join(map(str, numbers))}"
+    """Return the devices in use; as they were last told of, if they can't be asked any more."""
+    with suppress(DeviceError, UsageError):
+        devices()
+    return ", ".join(_told) or "a device"
 
 
 def _rows(values: Any) -> Any:
