@@ -140,7 +140,7 @@ _SHARES = {
     "signature": ((0.3, 0.5), (1.0, 0.14)),
 }
 
-# Hamming: nanoseconds a pair, by what the core says of its plan (csrc/joins/hamming_plan.hpp).
+# Hamming: nanoseconds a pair, or a word of one, by what the core says of its plan (csrc/joins/hamming_plan.hpp).
 _COUNTED_PAIR, _COUNTED_WORD = 0.4, 0.35
 _LOOKS = {"folded": 9.5 / 256, "capped": 18 / 256, "exactly": 0.12}
 _INDEX_SORT, _INDEX_PAIR = 5.0, 0.065  # an entry and level; a pair that meets in a block
@@ -220,8 +220,8 @@ def _hamming_seconds(work: Work) -> float:
         return 0.0
     per_pair = _COUNTED_PAIR + _COUNTED_WORD * work.elements
     for look, nanoseconds in _LOOKS.items():
-        if look in plan:  # most pairs of long codes are known to be far before their end
-            per_pair = nanoseconds * max(1.0, work.elements / 2)
+        if look in plan:
+            per_pair = nanoseconds * work.elements
     return 1e-9 * work.pairs * per_pair
 
 
