@@ -140,7 +140,8 @@ _SHARES = {
     "signature": ((0.3, 0.5), (1.0, 0.14)),
 }
 
-# Hamming: nanoseconds a pair, or a word of one, by what the core says of its plan (csrc/joins/hamming_plan.hpp).
+# Hamming: nanoseconds a pair, or a word of one, by what the core says of its plan
+# (csrc/joins/hamming_plan.hpp).
 _COUNTED_PAIR, _COUNTED_WORD = 0.4, 0.35
 _LOOKS = {"folded": 9.5 / 256, "capped": 18 / 256, "exactly": 0.12}
 _INDEX_SORT, _INDEX_PAIR = 5.0, 0.065  # an entry and level; a pair that meets in a block
