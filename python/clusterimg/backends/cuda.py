@@ -18,6 +18,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import threading
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -55,6 +56,7 @@ Labels: TypeAlias = NDArray[np.int32]
 
 _held = threading.local()  # of each thread, as the compiled module tells of the latest call of one
 _warm = threading.Event()
+_told: list[str] = []  # the devices in use
 
 
 # --- what there is ---
@@ -86,24 +88,37 @@ def resolve_threads(n_threads: int) -> int:
 
 
 def devices() -> list[dict[str, Any]]:
-    """Return the devices to use: number, name, capability, memory, free, multiprocessors, clock_mhz."""
+    """Return the devices to use: number, name, capability, memory, free, multiprocessors, clock_mhz.
+
+    Raises `DeviceError` if one can't be asked.
+    """
     numbers = _numbers()
-    found: list[dict[str, Any]] = _core_cuda.devices()
-    if numbers is None:
-        return found
-    known = [device["number"] for device in found]
-    if not set(numbers) <= set(known):
-        raise UsageError(f"CLUSTERIMG_CUDA_DEVICES must be numbers of devices among {known}, got {numbers}")
-    return [device for device in found if device["number"] in numbers]
+    try:
+        found: list[dict[str, Any]] = _core_cuda.devices()
+    except _core_cuda.DeviceFailure as failure:
+        raise DeviceError(f"CUDA can't tell of its devices: {failure}") from failure
+    if numbers is not None:
+        known = [device["number"] for device in found]
+        if not set(numbers) <= set(known):
+            raise UsageError(
+                f"CLUSTERIMG_CUDA_DEVICES must be numbers of devices among {known}, got {numbers}"
+            )
+        found = [device for device in found if device["number"] in numbers]
+    if found:  # a device that is lost is not among them
+        _told[:] = [f"{device['name']} ({device['number']})" for device in found]
+    return found
 
 
 def facts() -> dict[str, Any]:
     """Return what `info` tells of CUDA: why it can't be used, the devices, and versions."""
     if _missing is not None:
         return {"reason": _missing, "devices": []}
-    reason = why_unavailable()
-    found = [] if _core_cuda.why() is not None else _core_cuda.devices()
-    return {"reason": reason, **_core_cuda.versions(), "devices": found}
+    told = {"reason": why_unavailable(), **_core_cuda.versions(), "devices": []}
+    try:
+        told["devices"] = _core_cuda.devices() if _core_cuda.why() is None else []
+    except _core_cuda.DeviceFailure as failure:
+        told["reason"] = str(failure)
+    return told
 
 
 def held() -> dict[str, int]:
@@ -146,8 +161,8 @@ def _call(function: str, *sets: Any, n_threads: int = 0, **options: Any) -> Any:
         found = getattr(_core_cuda, function)(*sets, devices=chosen, memory=_memory(), **options)
     except _core_cuda.DeviceFailure as failure:
         raise DeviceError(
-            f"CUDA failed in {function}: {failure}. Rerun with --backend cpp (backend='cpp' in Python); "
-            "in a run --resume keeps features and finished batches"
+            f"CUDA failed in {function} on {_names()}: {failure}. Rerun with --backend cpp (backend='cpp' in "
+            "Python); in a run --resume keeps features and finished batches"
         ) from failure
     _warm.set()
     most = _held.most = getattr(_held, "most", {})
@@ -155,6 +170,13 @@ def _call(function: str, *sets: Any, n_threads: int = 0, **options: Any) -> Any:
         name = f"{run['name']} ({run['number']})"
         most[name] = max(most.get(name, 0), run["bytes"])
     return found
+
+
+def _names() -> str:
+    """Return the devices in use; as they were last told of, if they can't be asked any more."""
+    with suppress(DeviceError, UsageError):
+        devices()
+    return ", ".join(_told) or "a device"
 
 
 def _rows(values: Any) -> Any:
