@@ -32,6 +32,7 @@ from . import cpp
 from ._cosine import cosine_edges as cosine_edges  # functions of a backend
 from ._cosine import cosine_matrix as cosine_matrix
 from ._cosine import cosine_scores as cosine_scores
+from ._cuda_trial import differs
 from ._ragged import edges_by_shape, matrix_by_shape
 
 try:
@@ -57,6 +58,7 @@ Labels: TypeAlias = NDArray[np.int32]
 _held = threading.local()  # of each thread, as the compiled module tells of the latest call of one
 _warm = threading.Event()
 _told: list[str] = []  # the devices in use
+_tried: set[tuple[str, int]] = set()  # kernels that a device, by its number, has been seen to compute right
 
 
 # --- what there is ---
@@ -158,6 +160,7 @@ def _call(function: str, *sets: Any, n_threads: int = 0, **options: Any) -> Any:
     """Call the compiled module; `n_threads` are the core's, no matter to a device."""
     chosen = None if _numbers() is None else [device["number"] for device in devices()]
     try:
+        _try(function.partition("_")[0], chosen)
         found = getattr(_core_cuda, function)(*sets, devices=chosen, memory=_memory(), **options)
     except _core_cuda.DeviceFailure as failure:
         raise DeviceError(
@@ -170,6 +173,25 @@ def _call(function: str, *sets: Any, n_threads: int = 0, **options: Any) -> Any:
         name = f"{run['name']} ({run['number']})"
         most[name] = max(most.get(name, 0), run["bytes"])
     return found
+
+
+def _try(kernel: str, chosen: list[int] | None) -> None:
+    """Compare each device with the compiled core, once a kernel. Raises `DeviceError` if one differs."""
+    numbers = [device["number"] for device in _core_cuda.devices()] if chosen is None else chosen
+    new = [number for number in numbers if (kernel, number) not in _tried]
+    wrong = differs(_ask, kernel, new) if new else None
+    if wrong is not None:
+        raise DeviceError(
+            f"device {wrong} of {_names()} gives other answers than the compiled core for a small set in kernel "
+            f"{kernel}, so it is not used: rerun with --backend cpp (backend='cpp' in Python), and report it"
+        )
+    _tried.update((kernel, number) for number in new)
+
+
+def _ask(kernel: str, what: str, values: Any, **options: Any) -> Any:
+    """Call the compiled module with values as the backends have them."""
+    parts = {"sliding": _parts, "descriptor": _words}.get(kernel, _rows)
+    return getattr(_core_cuda, f"{kernel}_{what}")(parts(values), **options)
 
 
 def _names() -> str:
