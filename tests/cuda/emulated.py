@@ -53,7 +53,7 @@ def why_not() -> str | None:
 
 def build(folder: Path, *, changed: Mapping[str, str] | None = None, sanitize: str = "") -> Path:
     """Build the module into a folder, with some files of `cuda/` replaced by the given texts."""
-    changed = changed or {}
+    folder, changed = folder.resolve(), changed or {}
     sources = folder / "sources" / _digest(*changed, *changed.values()) if changed else ROOT / "cuda"
     if changed and not sources.exists():
         fresh = sources.with_name(f"{sources.name}.{os.getpid()}")
@@ -67,13 +67,14 @@ def build(folder: Path, *, changed: Mapping[str, str] | None = None, sanitize: s
 
 def build_checks(folder: Path, *, sanitize: str = "") -> Path:
     """Build a library of small kernels that try the emulation itself."""
+    folder = folder.resolve()
     units = [EMULATION / "checks.cu", EMULATION / "knobs.cpp"]
     return _library(folder, ROOT / "cuda", units, "checks.so", sanitize)
 
 
 def _library(folder: Path, sources: Path, units: list[Path], name: str, sanitize: str) -> Path:
     """Build a library, with the headers of `cuda/` from `sources`."""
-    flags = [*FLAGS, f"-ffile-prefix-map={sources}=cuda", f"-ffile-prefix-map={ROOT}/="]
+    flags = [*FLAGS, f"-ffile-prefix-map={ROOT}/=", f"-ffile-prefix-map={sources}=cuda"]
     if sanitize:
         flags += [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
     includes = [EMULATION, ROOT / "csrc", sources]

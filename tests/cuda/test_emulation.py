@@ -6,11 +6,10 @@ import ctypes
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import emulated
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
-import emulated
 
 Words = NDArray[np.int32]
 Run = Callable[..., Words]

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import synthetic_images
 from hypothesis import HealthCheck, example, given, settings, target
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from tests.conftest import synthetic_images
 
 from clusterimg.backends import cpp, reference
 
@@ -43,7 +43,11 @@ def extremes(height: int, width: int) -> Images:
     """Return images whose sums and variances are large, small, or nearly cancel."""
     y, x = np.mgrid[:height, :width]
     rng = np.random.default_rng(5)
-    near = [np.full(y.shape, grey) + (rng.random(y.shape) < share) for grey in (0, 127, 253) for share in (0.1, 0.9)]
+    near = [
+        np.full(y.shape, grey) + (rng.random(y.shape) < share)
+        for grey in (0, 127, 253)
+        for share in (0.1, 0.9)
+    ]
     steps = [np.where(x >= at, 255, 254) for at in (1, width // 2, width - 1)]
     return np.stack([*synthetic_images(height, width), *near, *steps]).astype(np.uint8)
 
