@@ -19,7 +19,7 @@
 //   64 bits, radius to 8       folds of 2, joined: 2.5 LOP3, 2 for the POPC    4e12 pairs/s
 //   256 bits, radius to 53     folds of 4: 8 LOP3, 8 for the POPCs             1.6e12
 //   4096 bits, radius 409      the same, the first half: 64 and 64, staging 8  2e11
-//   128 slots, radius to 56    2 bits a slot, joined: 10 LOP3, 8               1.3e12
+//   128 slots, radius to 56    2 bits a slot, joined: 10 LOP3, 8               1.2e12
 //   128 slots, radius to 115   4 bits a slot: 16 LOP3, 16                      8e11
 // LOP3 limit all of them. Bytes are few: 8 an item's 64 bits for 128 pairs, from L2. INT8 tensor
 // cores would take 128 operations for 64 bits, of 1.98e15: 1.5e13 pairs/s at their peak, not built.
