@@ -36,7 +36,8 @@ extern "C" __attribute__((visibility("default"))) int united(std::int32_t n,
                                                              const std::int32_t* pairs,
                                                              std::int32_t n_pairs,
                                                              std::int32_t* roots) try {
-  const std::size_t items = static_cast<std::size_t>(n), ends = 2 * static_cast<std::size_t>(n_pairs);
+  const std::size_t items = static_cast<std::size_t>(n),
+                    ends = 2 * static_cast<std::size_t>(n_pairs);
   const OnDevice<std::int32_t> parents(items), found(items), listed(ends);
   const Stream stream;
   check(cudaMemcpyAsync(listed.data(), pairs, listed.bytes(), cudaMemcpyHostToDevice, stream), "");
