@@ -32,16 +32,16 @@
 // Roofline on an H100 SXM, computed. Of a window of a pair 13 instructions: 2 IDP4A, FADD (window
 // sum), 2 FFMA and FADD (N), FFMA (P), 2 FADD (D, D'), 2 FMUL, MUFU, FFMA. Of a row of 4 + 3
 // images: 7 loads of 16 bytes, 2 and 5 instructions for each a and b, 4 of the loop; over 12
-// pairs 2.8. The machine code for sm_90 has 15.9 a window: 1524 for 8 rows of 12 pairs. Besides, of
-// a column of windows 394 for its first seven rows and 111 to put the scores away. L1 has 16
-// wavefronts for the 12 x 32 pairs of each of four schedulers, 5.3 of 15.9 clocks, MUFU (16 lanes)
+// pairs 2.8. The machine code for sm_90 has 15.8 a window: 1518 for 8 rows of 12 pairs. Besides, of
+// a column of windows 395 for its first seven rows and 111 to put the scores away. L1 has 16
+// wavefronts for the 12 x 32 pairs of each of four schedulers, 5.3 of 15.8 clocks, MUFU (16 lanes)
 // 8, IDP4A (64) 4: what limits it is issue, 4 x 32 lanes a clock and SM. At 24 px a window column
-// of 18 is 394 + 17 x 190.5
+// of 18 is 395 + 17 x 189.8
 // + 111 for 12 pairs, 17.4 a window: 132 x 128 x 1.755 GHz / (324 x 17.4) = 5.3e9 pairs/s; at 64 px
 // 16.5 and 3364 windows: 5.3e8 pairs/s, with every window done, as in a matrix. Entries: 16 + 96
 // images for 1536 pairs of a block, 1.2 B a window from L2, 2.1 TB/s; from HBM, where blocks under
 // way have the same images b and L2 does not hold those a, 0.2 B. The bound is 31 instructions of a
-// pair and group of windows (370 for 12), 18 % of all windows at 24 px, 20 % at 64 px in groups
+// pair and group of windows (363 for 12), 18 % of all windows at 24 px, 20 % at 64 px in groups
 // of 9.
 #pragma once
 #include <cstddef>
@@ -220,10 +220,11 @@ __device__ __forceinline__ std::uint32_t enter_others(SsimPlace& at, std::uint32
   return left;
 }
 
-// Numbers of a thread's images, those of a column of groups one after another.
+// Numbers of a thread's images, those of a column of groups one after another. Where they begin is
+// counted in 32 bits, which are fewer registers: 64 GB of them are beside 200 GB of entries.
 struct SsimCoarse {
-  const float4* a;
-  const float4* b[ssim_cols];
+  const float4 *in_a, *in_b;
+  std::uint32_t a, b[ssim_cols];
 };
 
 // Adds what a column of groups adds to the half scores of the thread's pairs at most, times `sign`,
@@ -236,13 +237,13 @@ __device__ __forceinline__ void add_rest(const SsimCoarse& at, const SsimShape& 
                       first_of_group(gx, groups.across, shape.across()));
   float loss[ssim_rows][ssim_cols] = {};
   for (std::uint32_t gy = 0; gy < groups.down; ++gy) {
-    const std::size_t from = (std::size_t{gx} * groups.down + gy) * 3 * 32;
+    const std::uint32_t from = (gx * groups.down + gy) * 3 * 32;
     SsimNumbers columns[ssim_cols];
 #pragma unroll
-    for (int c = 0; c < ssim_cols; ++c) columns[c] = read_numbers(at.b[c] + from);
+    for (int c = 0; c < ssim_cols; ++c) columns[c] = read_numbers(at.in_b + (at.b[c] + from));
 #pragma unroll
     for (int r = 0; r < ssim_rows; ++r) {
-      const SsimNumbers row = read_numbers(at.a + from + r);
+      const SsimNumbers row = read_numbers(at.in_a + (at.a + from + r));
 #pragma unroll
       for (int c = 0; c < ssim_cols; ++c) loss[r][c] += group_loss(row, columns[c]);
     }
@@ -330,13 +331,14 @@ __global__ void __launch_bounds__(ssim_threads, 3)
   if (__any_sync(0xffffffffU, any)) {
     const auto i = static_cast<std::uint32_t>(pairs.row + first_row);
     SsimPlace at{a.entries + shape.column(i / 32, 0) + i % 32, {}};
-    SsimCoarse coarse{a.numbers + groups.column(i / 32, 0) + i % 32, {}};
+    SsimCoarse coarse{
+        a.numbers, b.numbers, static_cast<std::uint32_t>(groups.column(i / 32, 0)) + i % 32, {}};
 #pragma unroll
     for (int c = 0; c < ssim_cols; ++c) {
       const std::uint32_t group =
           min(static_cast<std::uint32_t>(pairs.col + first_col) / 32 + c, b.last_group);
       at.b[c] = b.entries + shape.column(group, 0) + lane;
-      coarse.b[c] = b.numbers + groups.column(group, 0) + lane;
+      coarse.b[c] = static_cast<std::uint32_t>(groups.column(group, 0)) + lane;
     }
     add_scores(at, coarse, shape, groups, bounds.hopeless, totals);
   }

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import synthetic_images
 from hypothesis import HealthCheck, example, given, settings, target
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from tests.conftest import synthetic_images
 
 from clusterimg.backends import cpp, reference
 
@@ -159,7 +159,8 @@ def alike(height: int, width: int) -> Images:
     flat = [np.full(y.shape, grey) for grey in (0, 3, 60, 100, 130, 200, 255)]
     waves = [128 + height * np.where((x + y) % 2, size, -size) for size in (1, 2, 3)]
     ramps = [120 + slope * (x - width // 2) for slope in (1, 2, 3, 4)] + [120 + 2 * (y - height // 2)]
-    return np.clip(np.stack([*flat, *waves, *ramps]), 0, 255).astype(np.uint8)
+    made: Images = np.clip(np.stack([*flat, *waves, *ramps]), 0, 255).astype(np.uint8)
+    return made
 
 
 @pytest.mark.parametrize("size", [(9, 9), (8, 40)], ids=str)
