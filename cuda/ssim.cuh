@@ -12,33 +12,37 @@
 // down: as a row of 7 pixels of each pair enters, two __dp4a add its products to a running sum,
 // begun at 3 * 2^22 as a float has it; the bits of such an integer are that float, so a window is
 // the difference of two running sums, seven rows apart, by one exact float32 subtraction. The last
-// seven are in registers. After 35 rows they are taken back to 3 * 2^22, before they can leave
-// [2^23, 2^24): (35 + 1) * 7 * 128^2 < 2^22. Lanes have neighbouring images b; images a are the
-// same for a warp. What is needed of an image at a row comes as 16 bytes (SsimEntry), laid out in
-// `prepare` so that a warp reads them in one piece; the warps of a block have the same images b and
-// find them in L1.
+// eight are in registers. Before they can leave [2^23, 2^24) they are taken back to 3 * 2^22. Lanes
+// have neighbouring images b; images a are the same for a warp. What is needed of an image at a row
+// comes as 16 bytes (SsimEntry), laid out so that a warp reads them in one piece; the warps of a
+// block have the same images b and find them in L1. No thread waits for another.
 //
-// A warp stops when its pairs are all too far below the threshold for the windows left, at most 1
-// each.
+// A pair is given up as soon as its windows so far and the bound of the others (ssim_bound.cuh)
+// are too far below the threshold; a warp stops when it has no other pair, often before its first
+// window.
 //
-// Error of the fast score, u = 2^-24. P and E are 2 roundings each, D one more: 2 u, 3 u. Sb' / 49
-// is split into a float32 and the float32 of what is left, whose errors are below 2^-40; Sab' less
-// Sa' times the first is rounded, less Sa' times the second, and when k (rounded too) is added: 4 u
-// of D', since |N|, k <= D'. V is rounded once, D' once more: 2 u. P N and D D' are products, the
+// Error of the fast score, u = 2^-24. P is 2 roundings, E too, D one more: 2 u, 3 u. Sb' / 49 is
+// split into a float32 and the float32 of what is left, whose errors are below 2^-40; Sab' less Sa'
+// times the first is rounded, less Sa' times the second, and when k (rounded too) is added: 4 u of
+// D', since |N|, k <= D'. V is rounded once, D' once more: 2 u. P N and D D' are products, the
 // reciprocal is within 2 u (MUFU.RCP: 2^-23): 4 u. So a window strays by 15 u and what is of second
-// order. At most 35 windows are added one after another, 35 * 36 / 2 u over 35 of them: 18 u; those
-// sums with a compensation: 2 u; the score is rounded: u. 36 u and a little: < ssim_error.
+// order. At most 32 windows are added one after another, 32 * 33 / 2 u over 32 of them: 17 u; those
+// sums with a compensation: 2 u; the score is rounded: u. 35 u and a little: < ssim_error.
 //
 // Roofline on an H100 SXM, computed. Of a window of a pair 13 instructions: 2 IDP4A, FADD (window
 // sum), 2 FFMA and FADD (N), FFMA (P), 2 FADD (D, D'), 2 FMUL, MUFU, FFMA. Of a row of 4 + 3
-// images: 7 loads of 16 bytes, 2 and 5 instructions for each a and b, 3 of the loop; over 12
-// pairs 2.7. So 15.7 issue slots a window, of 32 lanes x 4 a clock and SM; MUFU (16 lanes) has 8 of
-// each 15.7, IDP4A (64) 4, and L1 16 wavefronts for 12 x 32 pairs of four schedulers, 5.3. What
-// limits it is issue: 132 x 128 x 1.755 GHz / 15.7 = 1.9e12 windows/s. L2 gives each block of 4
-// warps 16 + 96 entries for 1536 pairs, 1.2 B a window, 2.2 TB/s; HBM less, as the blocks under way
-// have the same images b. At 24 px a pair has 324 windows and 108 rows without one at 5.6 slots (4
-// IDP4A and FADD need no window): 5.2e9 pairs/s with every window done; at 64 px 3364 and
-// 348: 5.4e8 pairs/s.
+// images: 7 loads of 16 bytes, 2 and 5 instructions for each a and b, 4 of the loop; over 12
+// pairs 2.8. The machine code for sm_90 has 15.8 a window: 1518 for 8 rows of 12 pairs. Besides, of
+// a column of windows 395 for its first seven rows and 111 to put the scores away. L1 has 16
+// wavefronts for the 12 x 32 pairs of each of four schedulers, 5.3 of 15.8 clocks, MUFU (16 lanes)
+// 8, IDP4A (64) 4: what limits it is issue, 4 x 32 lanes a clock and SM. At 24 px a window column
+// of 18 is 395 + 17 x 189.8
+// + 111 for 12 pairs, 17.4 a window: 132 x 128 x 1.755 GHz / (324 x 17.4) = 5.3e9 pairs/s; at 64 px
+// 16.5 and 3364 windows: 5.3e8 pairs/s, with every window done, as in a matrix. Entries: 16 + 96
+// images for 1536 pairs of a block, 1.2 B a window from L2, 2.1 TB/s; from HBM, where blocks under
+// way have the same images b and L2 does not hold those a, 0.2 B. The bound is 31 instructions of a
+// pair and group of windows (363 for 12), 18 % of all windows at 24 px, 20 % at 64 px in groups
+// of 9.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -216,10 +220,11 @@ __device__ __forceinline__ std::uint32_t enter_others(SsimPlace& at, std::uint32
   return left;
 }
 
-// Numbers of a thread's images, those of a column of groups one after another.
+// Numbers of a thread's images, those of a column of groups one after another. Where they begin is
+// counted in 32 bits, which are fewer registers: 64 GB of them are beside 200 GB of entries.
 struct SsimCoarse {
-  const float4* a;
-  const float4* b[ssim_cols];
+  const float4 *in_a, *in_b;
+  std::uint32_t a, b[ssim_cols];
 };
 
 // Adds what a column of groups adds to the half scores of the thread's pairs at most, times `sign`,
@@ -232,13 +237,13 @@ __device__ __forceinline__ void add_rest(const SsimCoarse& at, const SsimShape& 
                       first_of_group(gx, groups.across, shape.across()));
   float loss[ssim_rows][ssim_cols] = {};
   for (std::uint32_t gy = 0; gy < groups.down; ++gy) {
-    const std::size_t from = (std::size_t{gx} * groups.down + gy) * 3 * 32;
+    const std::uint32_t from = (gx * groups.down + gy) * 3 * 32;
     SsimNumbers columns[ssim_cols];
 #pragma unroll
-    for (int c = 0; c < ssim_cols; ++c) columns[c] = read_numbers(at.b[c] + from);
+    for (int c = 0; c < ssim_cols; ++c) columns[c] = read_numbers(at.in_b + (at.b[c] + from));
 #pragma unroll
     for (int r = 0; r < ssim_rows; ++r) {
-      const SsimNumbers row = read_numbers(at.a + from + r);
+      const SsimNumbers row = read_numbers(at.in_a + (at.a + from + r));
 #pragma unroll
       for (int c = 0; c < ssim_cols; ++c) loss[r][c] += group_loss(row, columns[c]);
     }
@@ -326,13 +331,14 @@ __global__ void __launch_bounds__(ssim_threads, 3)
   if (__any_sync(0xffffffffU, any)) {
     const auto i = static_cast<std::uint32_t>(pairs.row + first_row);
     SsimPlace at{a.entries + shape.column(i / 32, 0) + i % 32, {}};
-    SsimCoarse coarse{a.numbers + groups.column(i / 32, 0) + i % 32, {}};
+    SsimCoarse coarse{
+        a.numbers, b.numbers, static_cast<std::uint32_t>(groups.column(i / 32, 0)) + i % 32, {}};
 #pragma unroll
     for (int c = 0; c < ssim_cols; ++c) {
       const std::uint32_t group =
           min(static_cast<std::uint32_t>(pairs.col + first_col) / 32 + c, b.last_group);
       at.b[c] = b.entries + shape.column(group, 0) + lane;
-      coarse.b[c] = b.numbers + groups.column(group, 0) + lane;
+      coarse.b[c] = static_cast<std::uint32_t>(groups.column(group, 0)) + lane;
     }
     add_scores(at, coarse, shape, groups, bounds.hopeless, totals);
   }
