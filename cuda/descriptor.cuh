@@ -18,7 +18,7 @@
 // the distances twice.
 //
 // Computed, for an H100 (instructions counted in what ptxas makes for it; nothing was run there). A
-// step of a warp, 128 rows and 32 columns, is 416 instructions a lane for 128 distances: 32
+// step of a warp, 128 rows and 32 columns, is 415 instructions a lane for 128 distances: 32
 // products of 16 rows and 8 columns, 128 IMAD that join count and column, 128 additions with a
 // minimum in one instruction for columns, 64 minima of three for rows, 64 for all else. Of 128
 // lanes that issue in a clock and SM that is 0.025 clocks a distance, of 64 lanes of integers
