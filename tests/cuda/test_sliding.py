@@ -152,6 +152,27 @@ def test_positions_that_are_nearly_as_good(cuda: Any) -> None:
 
 
 @ONE_ORDER
+def test_errors_that_differ_in_their_last_bits(cuda: Any) -> None:
+    """Errors 2^-24 apart are one float32: the bound must leave the later and better one to float64."""
+    images, templates = [], []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        templ = rng.integers(40, 216, (100, 100))
+        templ[50, 50] = 0
+        first = templ + rng.choice([-40, 40], templ.shape)
+        first[50, 50] = 1
+        better = first.copy()
+        better[50, 50] = 0
+        between = rng.integers(0, 256, (100, 60))  # 128 positions of one row are scored at a time
+        images.append(np.hstack([first, between, better]).astype(np.uint8))
+        templates.append(templ.astype(np.uint8))
+    left, right = Ragged.from_images(images), Ragged.from_images(templates)
+    edges = cuda.template_edges(left, right, threshold=0.9)
+    np.testing.assert_array_equal(edges, cpp.template_edges(left, right, threshold=0.9))
+    assert len(edges) == len(images)
+
+
+@ONE_ORDER
 @settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_images(cuda: Any, data: st.DataObject) -> None:

@@ -39,7 +39,8 @@ def images_of(n: int, height: int, width: int) -> Images:
     kinds = np.concatenate([noise, np.where(noise[:2] > 127, 255, 0), np.zeros_like(noise[:1])])
     kinds = np.concatenate([kinds, np.full_like(noise[:1], 255), np.full_like(noise[:1], 1)])
     changes = rng.integers(-20, 21, (n, height, width)) * rng.integers(0, 2, (n, 1, 1))
-    return np.clip(kinds[np.arange(n) % len(kinds)] + changes, 0, 255).astype(np.uint8)
+    images: Images = np.clip(kinds[np.arange(n) % len(kinds)] + changes, 0, 255).astype(np.uint8)
+    return images
 
 
 def assert_as_cpp(cuda: Any, a: Images, b: Images | None = None, thresholds: Any = (0.0, 0.6, 0.97)) -> None:
