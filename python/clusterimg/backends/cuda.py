@@ -182,7 +182,7 @@ def _try(kernel: str, chosen: list[int] | None) -> None:
     wrong = differs(_ask, kernel, new) if new else None
     if wrong is not None:
         raise DeviceError(
-            f"device {wrong} of {_names()} gives other answers than the compiled core for a small set in kernel "
+            f"device {wrong} of {_names()} gives other answers than the compiled core for a small set in "
             f"{kernel}, so it is not used: rerun with --backend cpp (backend='cpp' in Python), and report it"
         )
     _tried.update((kernel, number) for number in new)
