@@ -18,27 +18,38 @@ struct Fold {
 constexpr Fold count_all{0, 0};
 constexpr Fold folds[] = {{2, 2}, {2, 1}, {4, 1}};
 
-// Costs of a pair, in operations of which a multiprocessor does 64 at a time; it does 16 POPCs.
-// Guesses of how alike pairs are may be off: that costs time, never a pair.
 struct Sketched {
   std::uint32_t n_words;  // of a sketch
-  std::uint32_t n_bits;   // of all folds
+  std::uint32_t n_bits;   // of its folds
   double set;             // chance that a bit of a fold is set, of two items that are not similar
 };
 
+// What a pair costs, in operations of which a multiprocessor does 64 at a time. It does 16 POPCs,
+// and the sums go by its other 64. How alike pairs are is a guess: a wrong one costs time, never a
+// pair.
 inline double sieve_cost(Fold fold, Sketched sketched, std::uint32_t radius,
                          std::uint32_t item_words) {
   const double set = std::pow(sketched.set, fold.joined), n_bits = sketched.n_bits;
   const double mean = n_bits * set, spread = std::sqrt(n_bits * set * (1 - set)) + 1e-9;
   const double left = std::erfc((mean - radius - 0.5) / spread / std::sqrt(2.0)) / 2;
-  if (left > 0.05) return 1e300;
+  if (left > 0.1) return 1e300;  // near sieve_few
   // Blocks stop at a chunk where all their pairs are above the radius.
   const double share = std::min(1.0, (radius + 5 * spread) / mean);
   const double words = std::min<double>(
       sketched.n_words, std::ceil(share * sketched.n_words / chunk_words) * chunk_words);
   const double of_fold = std::max(fold.folded + 0.5 * (fold.joined - 1), 4.0 / fold.joined);
-  const double alone = item_words > sieve_short ? 1000 + 4.0 * item_words : 60 + 4.0 * item_words;
-  return words / fold.folded * of_fold + left * alone;
+  const double alone = item_words > sieve_short ? 1000 + 4.0 * item_words : 100 + 8.0 * item_words;
+  return std::ceil(words / fold.folded) * of_fold + left * alone;
+}
+
+// All pairs counted, with two operations a word or slot, and given to the sink.
+inline double count_cost(std::uint32_t n_words) { return 2.0 * n_words + 20; }
+
+inline unsigned n_multiprocessors() {
+  int device = 0, n = 0;
+  check(cudaGetDevice(&device), "no device");
+  check(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device), "no such device");
+  return static_cast<unsigned>(n);
 }
 
 template <class Counter>
@@ -65,9 +76,9 @@ class CountKernel : public Kernel {
     const auto sieve = fold_.folded == 4   ? sieve_pairs<Counter, 4, 1>
                        : fold_.joined == 2 ? sieve_pairs<Counter, 2, 2>
                                            : sieve_pairs<Counter, 2, 1>;
-    // Several squares a block, where that leaves enough blocks.
+    // Several squares a block, where that leaves all multiprocessors enough of them.
     const dim3 all = squares(pairs, sieve_side, 1);
-    const unsigned strip = std::clamp(all.x * all.y / 4096, 1U, 16U);
+    const unsigned strip = std::clamp(all.x * all.y / (16 * n_multiprocessors()), 1U, 16U);
     const auto sketch_words = sketched(fold_.folded).n_words;
     launch(sieve, squares(pairs, sieve_side, strip), tile_threads, stream,
            words_of(sketches(a), sketch_words, pairs.row, pairs.n_rows),
@@ -80,9 +91,9 @@ class CountKernel : public Kernel {
   std::uint32_t n_words() const { return n_words_; }
   std::uint32_t total() const { return total_; }
 
-  // Chooses how pairs are looked at; all counted costs `count_cost`.
-  void choose(double count_cost) {
-    cost_ = count_cost;
+  // Chooses how pairs are looked at.
+  void choose() {
+    cost_ = count_cost(n_words_);
     if (!any()) return;
     for (const Fold fold : folds) {
       const Sketched with = sketched(fold.folded);

@@ -1,5 +1,4 @@
-#include <algorithm>
-
+// Launches of descriptor.cuh.
 #include "descriptor.cuh"
 #include "launch.hpp"
 #include "runtime.hpp"
@@ -17,8 +16,8 @@ class DescriptorKernel : public Kernel {
 
   std::int32_t tile() const override { return 1; }
   double operations(const Block&, const Block&) const override {
-    constexpr double of_a_distance = 24, of_a_pair = 1e4;
-    return of_a_pair + of_a_distance * most_rows_ * most_rows_;
+    const double of_a_distance = rule_.kind == MatchRule::ratio ? 4 : 1.5;
+    return 4e4 + of_a_distance * most_rows_ * most_rows_;
   }
 
   void score(const Block& a, const Block& b, const Pairs& pairs, const Sink& sink,
@@ -32,7 +31,7 @@ class DescriptorKernel : public Kernel {
 
  private:
   static DescriptorSets sets_of(const Block& block) {
-    return {static_cast<const uint2*>(block.values), block.offsets};
+    return {static_cast<const std::uint32_t*>(block.values), block.offsets};
   }
 
   MatchRule rule_;

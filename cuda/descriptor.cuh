@@ -1,34 +1,33 @@
 // Cross-checked matches of sets of 256-bit descriptors; csrc/kernels/descriptor.hpp has the rules.
 //
 // A block scores one pair of images. All distances are computed once and serve both directions: a
-// lane keeps four rows of a in registers and the minima of these rows, the columns of b pass by in
-// shared memory, and what is nearest to a column is the minimum over the lanes. A distance and an
-// index share an integer, so that a minimum is the nearest of lowest index, and the order in which
-// minima meet is of no account. Above `most_kept` rows on a side there is no room for both sides'
-// minima: then rows of a are taken in chunks, and whether a row is its nearest column's nearest in
-// turn is found by going through a once more, at twice the distances.
+// warp keeps up to 128 rows of a in registers, with what is nearest to each; the columns of b pass
+// by in shared memory, and what is nearest to a column is put together from its lanes and then from
+// the warps. A distance and an index share an integer, so that a minimum is the nearest of lowest
+// index, and the order in which minima meet is of no account.
 //
-// Distance of rows a and b: the bits set in eight words x = a ^ b, by full adders that leave four
-// words to be counted, of weights 1, 1, 2 and 4:
-//   (c1, s1) = x0 + x1 + x2,  (c2, s2) = x3 + x4 + x5,  (c3, s3) = s1 + s2 + x6,
-//   (f, t) = c1 + c2 + c3:    distance = |s3| + |x7| + 2 |t| + 4 |f|
-// A sum of bits is linear in them, and a carry of u + v + w is u ^ ((u ^ v) & (u ^ w)): its three
-// parts are sums of words of a and of b, which are made once a row. So a first carry is three
-// operations (p = A ^ B; q = p & (A' ^ B'); q ^ A" ^ B"), where words as they come would take six
-// for the differences and two more for sum and carry.
+// Distance of rows a and b: tensor cores count the bits that both have (mma_bits.cuh), and
+//   |a ^ b| = |a| + |b| - 2 |a & b|
+// exactly, in integers. With c = |a & b| a row sees (|b| - 2 c) << 20 | j: what it lacks, |a|, is
+// the same for all columns, and is added in the end. A column sees that plus |a| << 20 | i, of
+// which j is taken off in the end. The second nearest, which `ratio` alone asks for, is kept in the
+// same way.
 //
-// Computed, for an H100 (nothing here was measured). A distance is 13 LOP3 (9 for c1, c2, c3, one
-// each for s3 and x7, two for t and f), 4 POPC, 5 IMAD that put it together with the index, and 2
-// minima: 15 of 64 integer operations a clock and SM are 0.234 clocks, 5 of 64 IMAD (another pipe)
-// 0.08, 4 of 16 POPC 0.25, the issue of 24 instructions, of 128 lanes, 0.19. Counting bits and
-// adding them take as long: neither more adders nor fewer would be faster. Four rows a lane share
-// an addition, a reduction over the warp (16 lanes a clock, 0.016 clocks a distance) and three
-// loads of 128 bits that all lanes share. At 0.27 clocks an H100 has 8.7e11 distances/s, or
-// 3.4 million pairs/s of images with 500 descriptors. Memory is of no account: 32 KB for 250,000
-// distances, 110 GB/s, mostly from the second cache. The rule `ratio` needs second minima too, six
-// operations more: 0.34 clocks, 2.7 million pairs/s.
-// The next step would be tensor cores: bits as bytes of +1 and -1, 256 products a distance. At half
-// of 1,979 TOPS that is 1.9e12 distances/s, and then the minima are what limits.
+// Above `most_kept` rows on a side there is no room for what is nearest on both sides: rows of a
+// are taken in chunks, and their nearest columns then go through all rows of a in turn, which costs
+// the distances twice.
+//
+// Computed, for an H100 (instructions counted in what ptxas makes for it; nothing was run there). A
+// step of a warp, 128 rows and 32 columns, is 415 instructions a lane for 128 distances: 32
+// products of 16 rows and 8 columns, 128 IMAD that join count and column, 128 additions with a
+// minimum in one instruction for columns, 64 minima of three for rows, 64 for all else. Of 128
+// lanes that issue in a clock and SM that is 0.025 clocks a distance, of 64 lanes of integers
+// 0.026: both are near their limit. The products take 0.016 at the rate of an A100 (4,992 TOPS of
+// bits; none is stated for an H100). So 8.9e12 distances/s; of images with 500 descriptors, with
+// some 1,000 instructions for loads and for counting matches, 30 million pairs/s. Full adders and
+// POPC would take 0.27 clocks a distance. Memory is of little account: 32 KB a pair, of which a
+// stays near: 480 GB/s, mostly from the second cache. The rule `ratio` takes 5.3 minima a distance,
+// 0.084 clocks: 10 million pairs/s.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -50,9 +49,8 @@ constexpr std::uint32_t columns_at_once = 256, columns_a_step = 32;
 constexpr int index_bits = 20;
 constexpr std::int32_t index_mask = (1 << index_bits) - 1, one_bit = 1 << index_bits;
 constexpr std::int32_t most_distance = 256;
-// The key of a row or column that is none, and the nearest of none: farther than any, whatever is
-// taken off for bits in common.
-constexpr std::int32_t none = 4 * most_distance * one_bit;
+// The key of a row or column that is none, and the nearest of none: farther than any.
+constexpr std::int32_t none = 2 * most_distance * one_bit;
 
 __device__ inline std::uint32_t index_of(std::int32_t seen) {
   return static_cast<std::uint32_t>(seen & index_mask);
@@ -66,11 +64,11 @@ __device__ inline std::int32_t of_set(std::int32_t n) { return counts_differing 
 
 // The rows of an image.
 struct Rows {
-  const uint2* words;  // four a row
+  const std::uint32_t* words;  // eight a row
   std::uint32_t n;
 
-  __device__ const uint2* row(std::uint32_t k) const {
-    return words + 4 * static_cast<std::size_t>(k);
+  __device__ std::uint32_t at(std::uint32_t row, std::uint32_t k) const {
+    return __ldg(words + 8 * static_cast<std::size_t>(row) + k);
   }
 };
 
@@ -144,7 +142,8 @@ __device__ inline void stage(const Rows& columns, std::uint32_t first, std::uint
   for (std::uint32_t j = threadIdx.x; j < end; j += descriptor_threads) {
     std::int32_t n_set = 0;
     for (std::uint32_t w = 0; w < 4; ++w) {
-      const uint2 words = __ldg(columns.row(first + min(j, n - 1)) + w);
+      uint2 words{0, 0};
+      if (j < n) words = {columns.at(first + j, 2 * w), columns.at(first + j, 2 * w + 1)};
       n_set += __popc(words.x) + __popc(words.y);
       staged.words[4 * j + w] = words;
     }
@@ -169,25 +168,27 @@ __device__ Nearest<seconds> share_columns(Nearest<seconds> (&of_column)[8]) {
 }
 
 // Compares rows [begin, begin + 64 * n) of a part, as many as there are, with all columns: what is
-// nearest to each row and, where that is asked for, to each column. Every thread of the block calls
+// nearest to each row and to each of the first `n_wanted` columns. Every thread of the block calls
 // it.
 template <int n, bool seconds>
 __device__ void compare(const Rows& rows, const Part& part, std::uint32_t begin,
                         const Rows& columns, Columns& staged, const NearestRows<seconds>& to_rows,
-                        const NearestRows<seconds>& to_columns) {
+                        const NearestRows<seconds>& to_columns, std::uint32_t n_wanted) {
   const std::uint32_t lane = threadIdx.x % 32, group = lane / 4, t = lane % 4;
   begin += threadIdx.x / 32 * 16 * n + group;
-  // 1. Rows begin + 8 k of a lane, of which it has a quarter of the words. Their keys are what a
-  // column sees but for the bits they have in common and those of the column; to what a row sees
-  // its own bits are added in the end.
-  uint2 words[2 * n];
+  // 1. A lane has rows begin + 8 k, a quarter of the words of each.
+  uint4 words[n];
   std::int32_t key[2 * n];
   Nearest<seconds> of_row[2 * n];
 #pragma unroll
   for (int k = 0; k < 2 * n; ++k) {
     const std::uint32_t at = begin + 8 * k;
-    words[k] = __ldg(rows.row(part.row(min(at, part.n - 1))) + t);
-    std::int32_t n_set = __popc(words[k].x) + __popc(words[k].y);
+    // One by one, or they would lie in registers as the tensor cores can't take them.
+    const std::uint32_t even = at < part.n ? rows.at(part.row(at), 2 * t) : 0;
+    const std::uint32_t odd = at < part.n ? rows.at(part.row(at), 2 * t + 1) : 0;
+    (k % 2 ? words[k / 2].y : words[k / 2].x) = even;
+    (k % 2 ? words[k / 2].w : words[k / 2].z) = odd;
+    std::int32_t n_set = __popc(even) + __popc(odd);
     n_set += __shfl_xor_sync(0xffffffffU, n_set, 1);
     n_set += __shfl_xor_sync(0xffffffffU, n_set, 2);
     key[k] = at < part.n ? of_set(n_set) + static_cast<std::int32_t>(part.first + at) : none;
@@ -206,23 +207,23 @@ __device__ void compare(const Rows& rows, const Part& part, std::uint32_t begin,
         const uint2 column = staged.words[4 * (j + 8 * q + group) + t];
         const int2 column_keys = staged.keys[(j + 8 * q) / 2 + t];
 #pragma unroll
-        for (int k = 0; k < 2 * n; k += 2) {
+        for (int k = 0; k < n; ++k) {
           std::int32_t counts[4];
-          count_bits(words[k], words[k + 1], column, counts);
+          count_bits(words[k], column, counts);
 #pragma unroll
           for (int c = 0; c < 4; ++c) {
-            const std::int32_t counted = of_counted(counts[c]);
-            of_row[k + c / 2].see(counted + (c % 2 ? column_keys.y : column_keys.x));
-            of_column[2 * q + c % 2].see(counted + key[k + c / 2]);
+            const int row = 2 * k + c / 2;
+            const std::int32_t seen =
+                of_counted(counts[c]) + (c % 2 ? column_keys.y : column_keys.x);
+            of_row[row].see(seen);
+            of_column[2 * q + c % 2].see(seen + key[row]);
           }
         }
       }
       // 4. All that the warp's rows see of a column.
       const Nearest<seconds> seen = share_columns(of_column);
       const std::uint32_t at = j + 8 * (group / 2) + 2 * t + group % 2, index = first + at;
-      const int2 keys = staged.keys[at / 2];
-      const std::int32_t n_set = (at % 2 ? keys.y : keys.x) - static_cast<std::int32_t>(index);
-      if (to_columns.best && at < n_staged) to_columns.see(index, seen.plus(n_set));
+      if (index < n_wanted) to_columns.see(index, seen.plus(-static_cast<std::int32_t>(index)));
     }
   }
   // 5. What the lanes saw from the rows.
@@ -238,19 +239,26 @@ __device__ void compare(const Rows& rows, const Part& part, std::uint32_t begin,
 template <bool seconds>
 __device__ void find_nearest(const Rows& rows, const Part& part, const Rows& columns,
                              const NearestRows<seconds>& to_rows,
-                             const NearestRows<seconds>& to_columns) {
+                             const NearestRows<seconds>& to_columns, std::uint32_t n_wanted) {
   __shared__ Columns staged;
   __syncthreads();  // what is nearest is cleared, a list of rows is there
-  for (std::uint32_t k = 0; k < part.n; k += 512) {
+  for (std::uint32_t k = 0; k < part.n;) {
     const std::uint32_t left = part.n - k;
-    if (left > 384)
-      compare<8>(rows, part, k, columns, staged, to_rows, to_columns);
-    else if (left > 256)
-      compare<6>(rows, part, k, columns, staged, to_rows, to_columns);
-    else if (left > 128)
-      compare<4>(rows, part, k, columns, staged, to_rows, to_columns);
+    if constexpr (!seconds) {  // for which there are registers enough
+      if (left > 256) {
+        if (left > 384)
+          compare<8>(rows, part, k, columns, staged, to_rows, to_columns, n_wanted);
+        else
+          compare<6>(rows, part, k, columns, staged, to_rows, to_columns, n_wanted);
+        k += 512;
+        continue;
+      }
+    }
+    if (left > 128)
+      compare<4>(rows, part, k, columns, staged, to_rows, to_columns, n_wanted);
     else
-      compare<2>(rows, part, k, columns, staged, to_rows, to_columns);
+      compare<2>(rows, part, k, columns, staged, to_rows, to_columns, n_wanted);
+    k += 256;
   }
   __syncthreads();
 }
@@ -290,15 +298,21 @@ __device__ double share_of_good(const Rows& a, const Rows& b, const MatchRule& r
   for (std::uint32_t d = threadIdx.x; d <= most_distance; d += descriptor_threads) counts[d] = 0;
   __syncthreads();
   for (std::uint32_t first = 0; first < a.n && b.n > 0; first += most_kept) {
-    const Part part{nullptr, first, min(most_kept, a.n - first)};
+    const std::uint32_t n = min(most_kept, a.n - first);
     // 1. The nearest columns of the rows, and the nearest rows of the columns or, where there are
     // too many of them, of those that are nearest to a row.
-    of_a.clear(part.n);
-    of_b.clear(kept ? b.n : part.n);
-    find_nearest(a, part, b, of_a, kept ? of_b : NearestRows<ratio>{});
-    if (!kept) find_nearest(b, {best_of_a, 0, part.n}, a, of_b, {});
+    of_a.clear(n);
+    of_b.clear(kept ? b.n : n);
+    for (int back = 0; back < (kept ? 1 : 2); ++back) {
+      const Rows rows{back ? b.words : a.words, back ? b.n : a.n};
+      const Rows columns{back ? a.words : b.words, back ? a.n : b.n};
+      const NearestRows<ratio> to_rows{back ? best_of_b : best_of_a,
+                                       back ? second_of_b : second_of_a};
+      find_nearest(rows, Part{back ? best_of_a : nullptr, first, n}, columns, to_rows, of_b,
+                   kept ? b.n : 0);
+    }
     // 2. Each match is counted by its distance; under `ratio` as 0 if it is good, else as 1.
-    for (std::uint32_t k = threadIdx.x; k < part.n; k += descriptor_threads) {
+    for (std::uint32_t k = threadIdx.x; k < n; k += descriptor_threads) {
       const std::uint32_t at = kept ? index_of(best_of_a[k]) : k;
       if (index_of(best_of_b[at]) != first + k) continue;
       std::int32_t distance = best_of_a[k] >> index_bits;
@@ -314,17 +328,17 @@ __device__ double share_of_good(const Rows& a, const Rows& b, const MatchRule& r
 }
 
 struct DescriptorSets {
-  const uint2* words;
+  const std::uint32_t* words;
   const std::int64_t* offsets;
 
   __device__ Rows rows(std::int32_t k) const {
-    return {words + 4 * offsets[k], static_cast<std::uint32_t>(offsets[k + 1] - offsets[k])};
+    return {words + 8 * offsets[k], static_cast<std::uint32_t>(offsets[k + 1] - offsets[k])};
   }
 };
 
 // A block for each pair, columns in x. Under `ratio` a match that is good counts as distance 0.
 template <bool ratio>
-__global__ void __launch_bounds__(descriptor_threads)
+__global__ void __launch_bounds__(descriptor_threads, ratio ? 2 : 3)
     score_descriptors(DescriptorSets a, DescriptorSets b, Pairs pairs, MatchRule rule,
                       double threshold, Sink sink) {
   const Place place{static_cast<std::int32_t>(blockIdx.y), static_cast<std::int32_t>(blockIdx.x)};

@@ -10,7 +10,7 @@ class Hamming final : public CountKernel<BitCounter> {
  public:
   Hamming(std::uint32_t n_words, double threshold)
       : CountKernel(2 * n_words, 64 * n_words, threshold) {
-    choose(2.0 * this->n_words() + 20);
+    choose();
   }
 
  private:

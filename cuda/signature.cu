@@ -9,7 +9,7 @@ namespace {
 class Signature final : public CountKernel<SlotCounter> {
  public:
   Signature(std::uint32_t n_slots, double threshold) : CountKernel(n_slots, n_slots, threshold) {
-    choose(2.0 * n_slots + 20);
+    choose();
   }
 
   std::size_t prepared_bytes(std::size_t n, std::size_t) const override {

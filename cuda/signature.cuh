@@ -1,4 +1,5 @@
-// Slots that differ of MinHash signatures.
+// Slots that differ of MinHash signatures; score = (slots - differing) / slots, one float64
+// division.
 //
 // A sketch has `planes` bits of each slot, taken from a product with an odd number, which sends
 // different slots to different words: the words of a fold hold the bits of 32 slots, one plane

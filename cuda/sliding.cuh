@@ -27,9 +27,10 @@
 // Loads touch 2-3 lines of the image and 4 broadcasts: 7 clocks of 16. So dp4a limits, less what is
 // idle: lanes without a tile, positions of a tile beyond the last, rows of zeros.
 //   64 px with templates of 48 px: 289 positions of 2304 pixels, 166 k dp4a; 25 of 32 lanes, 289 of
-//   400 positions, 48 of 52 rows: 320 k, 5000 clocks: 46 M pairs/s (24 G positions of 48 px/s).
+//   400 positions, 48 of 52 rows: 320 k, 5000 clocks: 46 M pairs/s (13 G positions/s).
 //   256 px with 192 px: 4225 positions, 38.9 M dp4a; 4225 of 5120, 192 of 204 rows: 50 M, 783 k
-//   clocks: 296 k pairs/s.
+//   clocks: 296 k pairs/s. The template, in six pieces, is put into shared memory for each of 10
+//   times 32 tiles: 3 % more.
 //   64 px with 64 px: 1024 dp4a, 8 steps of 20 instructions of 4 warps and some 150 more of each:
 //   310 clocks: 750 M pairs/s.
 //   Memory: an image and its sums, 5 bytes a pixel (9 above narrow_pixels), from L2: 20 KB a pair

@@ -12,43 +12,47 @@
 // down: as a row of 7 pixels of each pair enters, two __dp4a add its products to a running sum,
 // begun at 3 * 2^22 as a float has it; the bits of such an integer are that float, so a window is
 // the difference of two running sums, seven rows apart, by one exact float32 subtraction. The last
-// seven are in registers. After 35 rows they are taken back to 3 * 2^22, before they can leave
-// [2^23, 2^24): (35 + 1) * 7 * 128^2 < 2^22. Lanes have neighbouring images b; images a are the
-// same for a warp. What is needed of an image at a row comes as 16 bytes (SsimEntry), laid out in
-// `prepare` so that a warp reads them in one piece; the warps of a block have the same images b and
-// find them in L1.
+// eight are in registers. Before they can leave [2^23, 2^24) they are taken back to 3 * 2^22. Lanes
+// have neighbouring images b; images a are the same for a warp. What is needed of an image at a row
+// comes as 16 bytes (SsimEntry), laid out so that a warp reads them in one piece; the warps of a
+// block have the same images b and find them in L1. No thread waits for another.
 //
-// A warp stops when its pairs are all too far below the threshold for the windows left, at most 1
-// each.
+// A pair is given up as soon as its windows so far and the bound of the others (ssim_bound.cuh)
+// are too far below the threshold; a warp stops when it has no other pair, often before its first
+// window.
 //
-// Error of the fast score, u = 2^-24. P and E are 2 roundings each, D one more: 2 u, 3 u. Sb' / 49
-// is split into a float32 and the float32 of what is left, whose errors are below 2^-40; Sab' less
-// Sa' times the first is rounded, less Sa' times the second, and when k (rounded too) is added: 4 u
-// of D', since |N|, k <= D'. V is rounded once, D' once more: 2 u. P N and D D' are products, the
+// Error of the fast score, u = 2^-24. P is 2 roundings, E too, D one more: 2 u, 3 u. Sb' / 49 is
+// split into a float32 and the float32 of what is left, whose errors are below 2^-40; Sab' less Sa'
+// times the first is rounded, less Sa' times the second, and when k (rounded too) is added: 4 u of
+// D', since |N|, k <= D'. V is rounded once, D' once more: 2 u. P N and D D' are products, the
 // reciprocal is within 2 u (MUFU.RCP: 2^-23): 4 u. So a window strays by 15 u and what is of second
-// order. At most 35 windows are added one after another, 35 * 36 / 2 u over 35 of them: 18 u; those
-// sums with a compensation: 2 u; the score is rounded: u. 36 u and a little: < ssim_error.
+// order. At most 32 windows are added one after another, 32 * 33 / 2 u over 32 of them: 17 u; those
+// sums with a compensation: 2 u; the score is rounded: u. 35 u and a little: < ssim_error.
 //
 // Roofline on an H100 SXM, computed. Of a window of a pair 13 instructions: 2 IDP4A, FADD (window
 // sum), 2 FFMA and FADD (N), FFMA (P), 2 FADD (D, D'), 2 FMUL, MUFU, FFMA. Of a row of 4 + 3
-// images: 7 loads of 16 bytes, 2 and 5 instructions for each a and b, 3 of the loop; over 12
-// pairs 2.7. So 15.7 issue slots a window, of 32 lanes x 4 a clock and SM; MUFU (16 lanes) has 8 of
-// each 15.7, IDP4A (64) 4, and L1 16 wavefronts for 12 x 32 pairs of four schedulers, 5.3. What
-// limits it is issue: 132 x 128 x 1.755 GHz / 15.7 = 1.9e12 windows/s. L2 gives each block of 4
-// warps 16 + 96 entries for 1536 pairs, 1.2 B a window, 2.2 TB/s; HBM less, as the blocks under way
-// have the same images b. At 24 px a pair has 324 windows and 108 rows without one at 5.6 slots (4
-// IDP4A and FADD need no window): 5.2e9 pairs/s with every window done; at 64 px 3364 and
-// 348: 5.4e8 pairs/s.
+// images: 7 loads of 16 bytes, 2 and 5 instructions for each a and b, 4 of the loop; over 12
+// pairs 2.8. The machine code for sm_90 has 15.8 a window: 1518 for 8 rows of 12 pairs. Besides, of
+// a column of windows 395 for its first seven rows and 111 to put the scores away. L1 has 16
+// wavefronts for the 12 x 32 pairs of each of four schedulers, 5.3 of 15.8 clocks, MUFU (16 lanes)
+// 8, IDP4A (64) 4: what limits it is issue, 4 x 32 lanes a clock and SM. At 24 px a window column
+// of 18 is 395 + 17 x 189.8
+// + 111 for 12 pairs, 17.4 a window: 132 x 128 x 1.755 GHz / (324 x 17.4) = 5.3e9 pairs/s; at 64 px
+// 16.5 and 3364 windows: 5.3e8 pairs/s, with every window done, as in a matrix. Entries: 16 + 96
+// images for 1536 pairs of a block, 1.2 B a window from L2, 2.1 TB/s; from HBM, where blocks under
+// way have the same images b and L2 does not hold those a, 0.2 B. The bound is 31 instructions of a
+// pair and group of windows (363 for 12), 18 % of all windows at 24 px, 20 % at 64 px in groups
+// of 9.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 
 #include "kernel.hpp"
 #include "sink.cuh"
+#include "ssim_bound.cuh"
 
 namespace clusterimg::cuda {
 
-constexpr std::uint32_t ssim_side = 7;
 constexpr double ssim_error = 2.4e-6;
 
 constexpr unsigned ssim_threads = 128;
@@ -58,81 +62,12 @@ constexpr std::int32_t ssim_block_cols = 32 * ssim_cols;
 constexpr std::uint32_t ssim_step = 8;   // rows of an iteration
 constexpr std::uint32_t ssim_most = 36;  // that a running sum holds: 36 * 7 * 128^2 < 2^22
 
-// The constants of the canonical formula.
-constexpr double ssim_c1 = (0.01 * 255) * (0.01 * 255) * (49 * 49);
-constexpr double ssim_c2 = (0.03 * 255) * (0.03 * 255) * (49 * 48);
-
-// What is prepared of an image, for each window column x and row of pixels y:
-//   x, y    pixels x..x+3 and x+4..x+6 of the row, less 128, as signed bytes; the eighth is 0
-//   z, w    Sb' and V as float32, of the window whose last row is y; of no meaning above the first
-// Entries of 32 images are side by side: (groups of 32, across, height, 32).
-using SsimEntry = uint4;
-
-struct SsimShape {
-  std::uint32_t height, width;
-  __host__ __device__ std::uint32_t across() const { return width + 1 - ssim_side; }
-  __host__ __device__ std::uint32_t down() const { return height + 1 - ssim_side; }
-  __host__ __device__ std::size_t windows() const { return std::size_t{across()} * down(); }
-  __host__ __device__ std::size_t column(std::uint32_t group, std::uint32_t x) const {
-    return (std::size_t{group} * across() + x) * height * 32;
-  }
-};
-
 // Half the sum of a pair's window scores, where verdicts change.
 struct SsimBounds {
   float hopeless;  // below, the windows left taken as 1: the pair is not above the threshold
   float no, yes;   // below, above: so is the score
   double share;    // of such a half sum, the score
 };
-
-// 1 / d within 2^-23, for normal numbers.
-__device__ inline float reciprocal(float d) {
-#ifdef __CUDA_ARCH__
-  float r;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(d));
-  return r;
-#else
-  return 1.0f / d;
-#endif
-}
-
-// The sums of a window of one image: of the pixels less 128, and of their squares.
-struct SsimSums {
-  std::int32_t sum, square;
-};
-
-__device__ inline void add_row(std::uint32_t low, std::uint32_t high, std::int32_t sign,
-                               SsimSums& sums) {
-  constexpr int ones = 0x01010101;
-  const int a = static_cast<int>(low), b = static_cast<int>(high);
-  sums.sum += sign * __dp4a(b, ones, __dp4a(a, ones, 0));
-  sums.square += sign * __dp4a(b, b, __dp4a(a, a, 0));
-}
-
-// Entries of a window column of an image a lane; blocks: (groups of 32 images, across).
-__global__ void __launch_bounds__(32)
-    ssim_prepare(const std::uint8_t* __restrict__ images, std::uint32_t n, SsimShape shape,
-                 SsimEntry* __restrict__ entries) {
-  const std::uint32_t x = blockIdx.x % shape.across(), group = blockIdx.x / shape.across();
-  const std::uint32_t image = 32 * group + threadIdx.x;
-  const std::uint8_t* const pixels =
-      images + std::size_t{image < n ? image : n - 1} * shape.height * shape.width + x;
-  SsimEntry* const out = entries + shape.column(group, x) + threadIdx.x;
-  SsimSums sums{0, 0};
-  for (std::uint32_t y = 0; y < shape.height; ++y) {
-    const std::uint8_t* const row = pixels + std::size_t{y} * shape.width;
-    std::uint32_t word[2] = {0, 0};
-    for (unsigned p = 0; p < ssim_side; ++p) word[p / 4] |= (__ldg(row + p) ^ 0x80U) << 8 * (p % 4);
-    add_row(word[0], word[1], 1, sums);
-    if (y >= ssim_side) {
-      const SsimEntry above = out[std::size_t{y - ssim_side} * 32];
-      add_row(above.x, above.y, -1, sums);
-    }
-    const double variance = (49 * sums.square - sums.sum * sums.sum) / 98.0 + ssim_c2 / 196;
-    out[std::size_t{y} * 32] = {word[0], word[1], __float_as_uint(static_cast<float>(sums.sum)),
-                                __float_as_uint(static_cast<float>(variance))};
-  }
-}
 
 // Running sums of the products of a thread's pairs, those up to row y at (y + 1) % 8, and half the
 // window scores since they were last put away. Eight sums, so that a new one goes where none is
@@ -210,9 +145,10 @@ __device__ __forceinline__ void enter(const SsimPlace& at, SsimRing& ring) {
   }
 }
 
-// A sum of many numbers and what its last rounding lost (Kahan).
+// A sum of half scores and what its last rounding lost (Kahan), and what the windows left add at
+// most. nan: a pair that nobody asks for, or that is not above the threshold.
 struct SsimTotal {
-  float sum, lost;
+  float sum, lost, rest;
   __device__ void add(float value) {
     const float more = value - lost, to = sum + more;
     lost = (to - sum) - more;
@@ -222,20 +158,14 @@ struct SsimTotal {
 
 using SsimTotals = SsimTotal[ssim_rows * ssim_cols][ssim_threads];
 
-// Puts the scores away. Whether any of the thread's pairs may still be above the threshold, if the
-// windows left have half scores of `rest` together.
-__device__ inline bool put_away(SsimRing& ring, SsimTotals& totals, float rest, float hopeless) {
-  bool hope = false;
+__device__ __forceinline__ void put_away(SsimRing& ring, SsimTotals& totals) {
 #pragma unroll
   for (int p = 0; p < ssim_rows * ssim_cols; ++p) {
     float& score = ring.score[p / ssim_cols][p % ssim_cols];
-    SsimTotal total = totals[p][threadIdx.x];
+    SsimTotal& total = totals[p][threadIdx.x];
     total.add(score);
-    totals[p][threadIdx.x] = total;
     score = 0;
-    hope = hope || total.sum + rest >= hopeless;
   }
-  return hope;
 }
 
 __device__ __forceinline__ void take_back(SsimRing& ring) {
@@ -265,7 +195,7 @@ __device__ __forceinline__ std::uint32_t enter_others(SsimPlace& at, std::uint32
   // Left where the rows end, so that no register need be where a next row would look for it.
   for (std::uint32_t held = ssim_side; left > 0; held += ssim_step) {
     if (held + ssim_step > ssim_most) {
-      put_away(ring, totals, 0, 0);
+      put_away(ring, totals);
       take_back(ring);
       held = 0;
     }
@@ -290,22 +220,76 @@ __device__ __forceinline__ std::uint32_t enter_others(SsimPlace& at, std::uint32
   return left;
 }
 
-// Adds up the scores of a thread's pairs, from window column 0 on. False if the warp has given up,
-// which those that begin at nan don't hinder.
-__device__ __forceinline__ bool add_scores(SsimPlace at, const SsimShape& shape, float hopeless,
-                                           SsimTotals& totals) {
+// Numbers of a thread's images, those of a column of groups one after another. Where they begin is
+// counted in 32 bits, which are fewer registers: 64 GB of them are beside 200 GB of entries.
+struct SsimCoarse {
+  const float4 *in_a, *in_b;
+  std::uint32_t a, b[ssim_cols];
+};
+
+// Adds what a column of groups adds to the half scores of the thread's pairs at most, times `sign`,
+// to their rests.
+__device__ __forceinline__ void add_rest(const SsimCoarse& at, const SsimShape& shape,
+                                         const SsimGroups& groups, std::uint32_t gx, float sign,
+                                         SsimTotals& totals) {
+  const std::uint32_t windows =
+      shape.down() * (first_of_group(gx + 1, groups.across, shape.across()) -
+                      first_of_group(gx, groups.across, shape.across()));
+  float loss[ssim_rows][ssim_cols] = {};
+  for (std::uint32_t gy = 0; gy < groups.down; ++gy) {
+    const std::uint32_t from = (gx * groups.down + gy) * 3 * 32;
+    SsimNumbers columns[ssim_cols];
+#pragma unroll
+    for (int c = 0; c < ssim_cols; ++c) columns[c] = read_numbers(at.in_b + (at.b[c] + from));
+#pragma unroll
+    for (int r = 0; r < ssim_rows; ++r) {
+      const SsimNumbers row = read_numbers(at.in_a + (at.a + from + r));
+#pragma unroll
+      for (int c = 0; c < ssim_cols; ++c) loss[r][c] += group_loss(row, columns[c]);
+    }
+  }
+  const float most = 0.5f * (1 + ssim_loss_margin) * static_cast<float>(windows);
+#pragma unroll
+  for (int p = 0; p < ssim_rows * ssim_cols; ++p) {
+    const float left =
+        __fmaf_rn(-0.5f * (1 - ssim_loss_share), loss[p / ssim_cols][p % ssim_cols], most);
+    totals[p][threadIdx.x].rest += sign * left;
+  }
+}
+
+// Gives up the pairs that can't be above the threshold any more. Whether the warp has another.
+__device__ __forceinline__ bool have_hope(float hopeless, SsimTotals& totals) {
+  bool hope = false;
+#pragma unroll
+  for (int p = 0; p < ssim_rows * ssim_cols; ++p) {
+    SsimTotal& total = totals[p][threadIdx.x];
+    const bool may = total.sum + total.rest >= hopeless;
+    if (!may) total.sum = ssim_nan();
+    hope = hope || may;
+  }
+  return __any_sync(0xffffffffU, hope);
+}
+
+// Adds up the scores of a thread's pairs, from the first window column on, until none of the warp's
+// has hope left; of all pairs but those given up.
+__device__ __forceinline__ void add_scores(SsimPlace at, const SsimCoarse& coarse,
+                                           const SsimShape& shape, const SsimGroups& groups,
+                                           float hopeless, SsimTotals& totals) {
+  for (std::uint32_t gx = 0; gx < groups.across; ++gx)
+    add_rest(coarse, shape, groups, gx, 1.0f, totals);
   SsimRing ring;
 #pragma unroll
   for (int p = 0; p < ssim_rows * ssim_cols; ++p) ring.score[p / ssim_cols][p % ssim_cols] = 0;
-  for (std::uint32_t left = shape.across(); left-- > 0;) {
-    enter_first(at, ring);
-    at.pass(ssim_side);
-    at.pass(enter_others(at, shape.height, ring, totals));
-    const float rest = 0.5f * static_cast<float>(left) * static_cast<float>(shape.down());
-    const bool hope = put_away(ring, totals, rest, hopeless);
-    if (!__any_sync(0xffffffffU, hope)) return false;
+  for (std::uint32_t gx = 0; have_hope(hopeless, totals) && gx < groups.across; ++gx) {
+    const std::uint32_t end = first_of_group(gx + 1, groups.across, shape.across());
+    for (std::uint32_t x = first_of_group(gx, groups.across, shape.across()); x < end; ++x) {
+      enter_first(at, ring);
+      at.pass(ssim_side);
+      at.pass(enter_others(at, shape.height, ring, totals));
+      put_away(ring, totals);
+    }
+    add_rest(coarse, shape, groups, gx, -1.0f, totals);
   }
-  return true;
 }
 
 __device__ inline bool is_asked_for(const Pairs& pairs, Place place) {
@@ -313,12 +297,18 @@ __device__ inline bool is_asked_for(const Pairs& pairs, Place place) {
          pairs.first_j + place.col - (pairs.first_i + place.row) >= pairs.gap;
 }
 
-// Blocks (rows / 16, columns / 96); a warp has 4 rows.
-//   a, b    entries; the launch begins at images pairs.row and pairs.col, multiples of 32
+// The images of a block, prepared.
+struct SsimImages {
+  const SsimEntry* entries;
+  const float4* numbers;
+  std::uint32_t last_group;  // of 32 images
+};
+
+// Blocks (rows / 16, columns / 96); a warp has 4 rows. The launch begins at images pairs.row of a
+// and pairs.col of b, multiples of 32.
 __global__ void __launch_bounds__(ssim_threads, 3)
-    ssim_score(const SsimEntry* __restrict__ a, const SsimEntry* __restrict__ b,
-               std::uint32_t last_group, SsimShape shape, SsimBounds bounds, Pairs pairs,
-               Sink sink) {
+    ssim_score(SsimImages a, SsimImages b, SsimShape shape, SsimGroups groups, SsimBounds bounds,
+               Pairs pairs, Sink sink) {
   __shared__ SsimTotals totals;
   const std::int32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const std::int32_t row = static_cast<std::int32_t>(blockIdx.x) * ssim_block_rows;
@@ -333,21 +323,24 @@ __global__ void __launch_bounds__(ssim_threads, 3)
 #pragma unroll
   for (int p = 0; p < ssim_rows * ssim_cols; ++p) {
     const bool counts = is_asked_for(pairs, place(p));
-    totals[p][threadIdx.x] = {counts ? 0.0f : __uint_as_float(0x7fc00000), 0.0f};
+    totals[p][threadIdx.x] = {counts ? 0.0f : ssim_nan(), 0.0f, 0.0f};
     any = any || counts;
   }
 
   // 2. Scores, of warps that have a pair
-  bool done = false;
   if (__any_sync(0xffffffffU, any)) {
     const auto i = static_cast<std::uint32_t>(pairs.row + first_row);
-    SsimPlace at{a + shape.column(i / 32, 0) + i % 32, {}};
+    SsimPlace at{a.entries + shape.column(i / 32, 0) + i % 32, {}};
+    SsimCoarse coarse{
+        a.numbers, b.numbers, static_cast<std::uint32_t>(groups.column(i / 32, 0)) + i % 32, {}};
 #pragma unroll
     for (int c = 0; c < ssim_cols; ++c) {
-      const std::uint32_t group = static_cast<std::uint32_t>(pairs.col + first_col) / 32 + c;
-      at.b[c] = b + shape.column(group < last_group ? group : last_group, 0) + lane;
+      const std::uint32_t group =
+          min(static_cast<std::uint32_t>(pairs.col + first_col) / 32 + c, b.last_group);
+      at.b[c] = b.entries + shape.column(group, 0) + lane;
+      coarse.b[c] = static_cast<std::uint32_t>(groups.column(group, 0)) + lane;
     }
-    done = add_scores(at, shape, bounds.hopeless, totals);
+    add_scores(at, coarse, shape, groups, bounds.hopeless, totals);
   }
 
   // 3. To the sink
@@ -355,7 +348,7 @@ __global__ void __launch_bounds__(ssim_threads, 3)
       sink, pairs, place,
       [&](int p) {
         const float sum = totals[p][threadIdx.x].sum;
-        if (!done || sum < bounds.no) return Verdict::no;
+        if (!(sum >= bounds.no)) return Verdict::no;
         return sum > bounds.yes ? Verdict::yes : Verdict::unsure;
       },
       [&](int p) { return bounds.share * static_cast<double>(totals[p][threadIdx.x].sum); });

@@ -20,7 +20,8 @@ class Capsuled:
         address = values.ctypes.data if owner is None else owner.__cuda_array_interface__["data"][0]
         strides = [stride // values.itemsize for stride in values.strides]
         self.tensor = _device_arrays._Tensor(
-            data=address,
+            data=address - 16,
+            byte_offset=16,  # from where a library got the memory, say
             device_type=kind,
             ndim=values.ndim,
             code={"i": 0, "u": 1, "f": 2}[values.dtype.kind],

@@ -7,7 +7,6 @@ stand-in, for what that machine can't be made to do.
 from __future__ import annotations
 
 import ctypes
-import importlib
 import json
 import os
 import subprocess
@@ -34,7 +33,7 @@ from clusterimg import (
     cli,
     kernels,
 )
-from clusterimg.backends import _crossover, _placing, cuda, select
+from clusterimg.backends import _crossover, cuda, select
 from clusterimg.backends._crossover import MODELLED, Work, choose, work_of
 from pictures import groups, save
 
@@ -93,6 +92,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandI
         monkeypatch.delenv(name, raising=False)
     cuda.held()
     cuda._warm.clear()
+    cuda._told.clear()
     yield core
     cuda._warm.clear()
 
@@ -100,8 +100,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandI
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `auto` take the device for everything."""
-    monkeypatch.setattr(_placing._crossover, "LEAST_START", -1.0)
-    monkeypatch.setattr(_placing._crossover, "MODELLED", _free(MODELLED))
+    monkeypatch.setattr(_crossover, "MODELLED", _free(MODELLED))
 
 
 def _free(figures: _crossover.Figures) -> _crossover.Figures:
@@ -225,8 +224,10 @@ def test_named_backend_uses_the_device_for_joins_and_matrices(stand_in: StandIn)
 
 
 def test_named_backend_that_fails_says_how_to_go_on(stand_in: StandIn) -> None:
-    stand_in.fails = "H100 (0): a kernel could not be launched: device lost"
-    with pytest.raises(DeviceError, match=r"device lost.*--backend cpp.*--resume keeps") as raised:
+    stand_in.fails = "a kernel could not be launched: device lost"
+    with pytest.raises(
+        DeviceError, match=r"on H100 \(0\), H100 \(1\): .*device lost.*--backend cpp.*--resume keeps"
+    ) as raised:
         kernels.hamming_edges(codes(9), threshold=0.9, backend="cuda")
     assert isinstance(raised.value, ci.ClusterimgError)
     assert not isinstance(raised.value, UsageError)
@@ -280,20 +281,20 @@ def test_auto_uses_the_device_where_it_is_faster_and_says_so(stand_in: StandIn, 
 
 
 def test_auto_leaves_to_the_core_what_it_does_faster(stand_in: StandIn, monkeypatch: Any) -> None:
-    monkeypatch.setattr(_crossover, "LEAST_START", 0.0)
-    monkeypatch.setattr(_crossover, "core_seconds", lambda work, n_threads: 0.3)
+    monkeypatch.setattr(_crossover, "core_seconds", lambda work, n_threads: 0.7)
     engine = select(n_threads=1)
     engine.edges("hamming", codes(9), threshold=0.9)
     assert not stand_in.calls
     use = engine.report.kernels["hamming"]
-    assert (use.backend, use.why) == ("cpp", "modelled 1 s on the device, 0.3 s on 1 thread")
+    assert use.calls == {"cpp": 1}
+    assert (use.backend, use.why) == ("cpp", "modelled 1 s on the device, 0.7 s on 1 thread")
 
 
 def test_device_that_fails_under_auto_is_left_alone(stand_in: StandIn, eager: None) -> None:
     engine = select()
     values, done = codes(99), list[int]()
-    stand_in.fails = "H100 (0): device lost"
-    with pytest.warns(DeviceWarning, match=r"failed at hamming \(H100 \(0\): device lost\): backend cpp"):
+    stand_in.fails = "device lost"
+    with pytest.warns(DeviceWarning, match=r"failed at hamming \(device lost\): backend cpp"):
         edges = engine.edges("hamming", values, threshold=0.9, progress=done.append)
     np.testing.assert_array_equal(edges, select("cpp").edges("hamming", values, threshold=0.9))
     assert len(stand_in.calls) == 1
@@ -302,6 +303,26 @@ def test_device_that_fails_under_auto_is_left_alone(stand_in: StandIn, eager: No
     assert len(stand_in.calls) == 1
     assert [text.partition(" (")[0] for text in engine.report.fallbacks] == ["CUDA failed at hamming"]
     assert engine.report.kernels["hamming"].backend == "cpp"
+    assert engine.report.kernels["hamming"].calls == {"cpp": 1}
+
+
+def test_device_that_can_not_be_asked_is_passed_over(
+    stand_in: StandIn, eager: None, monkeypatch: Any, capsys: Any
+) -> None:
+    def fails() -> None:
+        raise stand_in.DeviceFailure("the device's memory can't be told: busy")
+
+    monkeypatch.setattr(stand_in, "devices", fails)
+    engine = select()
+    engine.edges("hamming", codes(9), threshold=0.9)
+    assert "memory can't be told: busy" in engine.report.passed_over["cuda"]
+    with pytest.raises(DeviceError, match="busy"):
+        select("cuda")
+    assert cli.main(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cuda"]["reason"].endswith("busy")
+    with pytest.raises(DeviceError, match="in hamming_edges on a device: lost"):
+        stand_in.fails = "lost"
+        kernels.hamming_edges(OnDevice(codes(9)), threshold=0.5)
 
 
 @pytest.mark.parametrize("error", [ValueError("shape"), KeyboardInterrupt()])
@@ -332,7 +353,7 @@ def test_run_tells_what_the_device_did(
     assert run(tmp_path) == 0
     out = capsys.readouterr().out
     assert "backend cpp, " in out
-    assert "hamming on cuda: modelled " in out
+    assert "hamming on cuda (1 call): modelled " in out
     assert "; held 1e-06 GB of H100 (0)" in out
     backend = json.loads((tmp_path / "out" / "run.json").read_text())["backend"]
     assert backend["name"] == "cpp"
@@ -344,11 +365,11 @@ def test_run_tells_what_the_device_did(
 def test_run_warns_of_a_device_that_failed(
     stand_in: StandIn, eager: None, tmp_path: Path, read_here: None, capsys: Any
 ) -> None:
-    stand_in.fails = "H100 (0): device lost"
+    stand_in.fails = "device lost"
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         assert run(tmp_path) == 0
-    text = "CUDA failed at hamming (H100 (0): device lost): backend cpp takes over"
+    text = "CUDA failed at hamming (device lost): backend cpp takes over"
     shown = capsys.readouterr()
     assert f"clusterimg: warning: {text}\n" in shown.err
     assert text in shown.out
@@ -358,9 +379,9 @@ def test_run_warns_of_a_device_that_failed(
 def test_run_with_a_named_device_that_failed_ends(
     stand_in: StandIn, tmp_path: Path, read_here: None, capsys: Any
 ) -> None:
-    stand_in.fails = "H100 (0): device lost"
+    stand_in.fails = "device lost"
     assert run(tmp_path, "--backend", "cuda") == 3
-    assert "error: CUDA failed in hamming_edges: H100 (0): device lost" in capsys.readouterr().err
+    assert "error: CUDA failed in hamming_edges on H100 (0), H100 (1): device lost" in capsys.readouterr().err
     stand_in.fails = None
     assert run(tmp_path, "--backend", "cuda", "--resume") == 0
     assert "used from before: the features of " in capsys.readouterr().out
@@ -374,6 +395,7 @@ def test_run_reads_in_a_process_without_a_device(stand_in: StandIn, tmp_path: Pa
 def test_info_shows_devices_and_versions(stand_in: StandIn, capsys: Any) -> None:
     assert cli.main(["info"]) == 0
     out = capsys.readouterr().out
+    assert "auto uses cpp, and cuda where it is likely to be faster: " in out
     assert "CUDA: runtime 13.0, driver for CUDA 13.0, built for compute 75 90" in out
     assert "H100: compute 9.0, 132 multiprocessors at 1,755 MHz, 84.8 of 85.9 GB free" in out
     assert cli.main(["info", "--json"]) == 0
@@ -621,7 +643,7 @@ def test_auto_without_a_device_says_why_it_can_not_reach_one(stand_in: StandIn) 
 
 
 def test_failure_with_arrays_on_the_device_is_an_error_under_auto(sees: StandIn) -> None:
-    sees.fails = "H100 (0): device lost"
+    sees.fails = "device lost"
     with pytest.raises(DeviceError, match="device lost"):
         kernels.hamming_edges(OnDevice(codes(9)), threshold=0.5)
 
@@ -685,7 +707,3 @@ def test_scores_of_pairs_need_the_host(stand_in: StandIn) -> None:
     pair = {"i": np.array([0], np.int32), "j": np.array([1], np.int32)}
     with pytest.raises(UsageError, match="arrays of the host"):
         select("cuda").scores("hamming", OnDevice(codes(9)), **pair)  # type: ignore[arg-type]
-
-
-def test_module_is_reloaded_without_asking_a_device() -> None:
-    assert importlib.reload(cuda).NAME == "cuda"

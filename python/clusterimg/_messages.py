@@ -94,8 +94,9 @@ def _backends(report: BackendReport, *, verbose: bool) -> list[str]:
     ]
     for kernel, use in report.kernels.items():
         held = ", ".join(f"{n_bytes / 1e9:.2g} GB of {name}" for name, n_bytes in use.device_bytes.items())
-        if verbose or use.backend == "cuda":
-            lines.append(f"{kernel} on {use.backend}: {use.why}" + f"; held {held}" * bool(held))
+        if verbose or "cuda" in use.calls:
+            calls = " and ".join(f"{name} ({counted(n, 'call')})" for name, n in use.calls.items())
+            lines.append(f"{kernel} on {calls}: {use.why}" + f"; held {held}" * bool(held))
     return [*lines, *report.fallbacks]
 
 

@@ -188,14 +188,17 @@ def _joined(parts: Sequence[NDArray[Any] | Ragged]) -> NDArray[Any] | Ragged:
 
 @dataclass(frozen=True, slots=True)
 class KernelUse:
-    """Where the pairs of a kernel were scored, and why there: of its latest call.
+    """Where the pairs of a kernel were scored.
 
+    backend, why : of its latest call
+    calls : how many each backend had
     device_bytes : the most memory that a call held on each device, by the device's name
     """
 
     backend: str
     why: str
-    device_bytes: Mapping[str, int] = field(default_factory=dict)
+    calls: Mapping[str, int]
+    device_bytes: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,14 +301,18 @@ def _info(arguments: argparse.Namespace) -> int:
         print(f"{group}:")
         for name, value in facts[group].items():
             print(f"  {name:24} {value}")
-    print(
-        f"auto uses {engine.report.name}: {engine.report.isa}, {counted(engine.report.n_threads, 'thread')}"
-    )
+    beside = ", and cuda where it is likely to be faster" if _may_use_cuda(facts) else ""
+    threads = counted(engine.report.n_threads, "thread")
+    print(f"auto uses {engine.report.name}{beside}: {engine.report.isa}, {threads}")
     _show_devices(facts["cuda"])
     print("methods and their defaults:")
     for name, defaults in facts["methods"].items():
         print(f"  {name:24} {', '.join(f'{key} {value}' for key, value in defaults.items())}")
     return DONE
+
+
+def _may_use_cuda(facts: Mapping[str, Any]) -> bool:
+    return bool(facts["auto"] == "cpp" and facts["backends"]["cuda"] == "can run")
 
 
 def _show_devices(cuda: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ two descriptors. The core takes
     pairs x elements of a pair x seconds an element / threads
 
 less what it knows to skip above a threshold; of codes that it joins by an index, the time of the index.
+What both take alike is left out: edges, and the pages of a matrix.
 
 The seconds of the core are measured (benchmarks/README.md, one thread of an EPYC with AVX2). The figures of
 devices are *modelled*: computed from what the kernels do (the roofline in the header of each), at half of
@@ -36,7 +37,6 @@ from .._types import Ragged
 
 __all__ = [
     "KERNELS",
-    "LEAST_START",
     "MODELLED",
     "Choice",
     "Figures",
@@ -102,9 +102,6 @@ class Figures:
     source: str = "modelled"
 
 
-LEAST_START = 0.1
-"""Seconds that no device starts in: what the core ends sooner is not worth asking for one."""
-
 _AT = 0.5  # of the speed that operations allow
 
 MODELLED = Figures(
@@ -117,7 +114,7 @@ MODELLED = Figures(
         "hamming": 0.15 / _AT,
         "signature": 0.03 / _AT,
         "template": 1 / 2048 / _AT,
-        "sliding": 1 / 256 / _AT,
+        "sliding": 1 / 150 / _AT,
         "descriptor": 0.34 / _AT,
     },
 )
@@ -143,7 +140,8 @@ _SHARES = {
     "signature": ((0.3, 0.5), (1.0, 0.14)),
 }
 
-# Hamming: nanoseconds a pair, by what the core says of its plan (csrc/joins/hamming_plan.hpp).
+# Hamming: nanoseconds a pair, or a word of one, by what the core says of its plan
+# (csrc/joins/hamming_plan.hpp).
 _COUNTED_PAIR, _COUNTED_WORD = 0.4, 0.35
 _LOOKS = {"folded": 9.5 / 256, "capped": 18 / 256, "exactly": 0.12}
 _INDEX_SORT, _INDEX_PAIR = 5.0, 0.065  # an entry and level; a pair that meets in a block
@@ -223,8 +221,8 @@ def _hamming_seconds(work: Work) -> float:
         return 0.0
     per_pair = _COUNTED_PAIR + _COUNTED_WORD * work.elements
     for look, nanoseconds in _LOOKS.items():
-        if look in plan:  # most pairs of long codes are known to be far before their end
-            per_pair = nanoseconds * max(1.0, work.elements / 2)
+        if look in plan:
+            per_pair = nanoseconds * work.elements
     return 1e-9 * work.pairs * per_pair
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -34,7 +34,8 @@ class Devices:
 
     def __init__(self, backend: ModuleType, n_threads: int, *, is_named: bool) -> None:
         self._backend, self._n_threads, self._is_named = backend, n_threads, is_named
-        self._reason: str | None = None  # why no device is used any more
+        self._reason: str | None = None  # why no device is used, or none any more
+        self._found: list[dict[str, Any]] | None = None  # the devices, once they were asked for
         self.kernels: dict[str, KernelUse] = {}
         self.fallbacks: list[str] = []
         self.passed_over: dict[str, str] = {}
@@ -54,23 +55,36 @@ class Devices:
             work = _crossover.work_of(kernel, *sets, threshold=threshold, plan=plan)
         if not self._may_pay(work):
             return None
-        cuda = _cuda()
-        self._reason = cuda.why_unavailable()
-        if self._reason is not None:
-            if cuda.is_built():  # or it would be news to everybody
-                self.passed_over["cuda"] = self._reason
+        if self._found is None:
+            self._ask()
+        if not self._found:
             return None
-        found = cuda.devices()
-        figures = _crossover.read_measured(found[0]["name"])
+        figures = _crossover.read_measured(self._found[0]["name"])
+        is_warm = _cuda().is_warm()
         return _crossover.choose(
-            work, found, n_threads=self._n_threads, is_warm=cuda.is_warm(), figures=figures
+            work, self._found, n_threads=self._n_threads, is_warm=is_warm, figures=figures
         )
 
+    def _ask(self) -> None:
+        """Find the devices, or why there are none."""
+        cuda = _cuda()
+        self._found, self._reason = [], cuda.why_unavailable()
+        try:
+            if self._reason is None:
+                self._found = cuda.devices()
+        except DeviceError as error:
+            self._reason = str(error)
+        if self._reason is not None and cuda.is_built():  # or it would be news to everybody
+            self.passed_over["cuda"] = self._reason
+
     def _may_pay(self, work: _crossover.Work) -> bool:
-        """Return whether a device that takes no time for the work could be faster; none is asked."""
-        least = _crossover.MODELLED.call
+        """Return whether a device that takes no time for the work could be faster; none is asked.
+
+        To ask starts a device: what the core does in less is not worth it.
+        """
+        call, start = _crossover.MODELLED.call, _crossover.MODELLED.start
         seconds = _crossover.core_seconds(work, self._n_threads)
-        return seconds > least and seconds > least + _crossover.LEAST_START * (not _cuda().is_warm())
+        return seconds > call and seconds > call + (0.0 if _cuda().is_warm() else start)
 
     def _need(self, sets: Sequence[Any]) -> None:
         """Raise `UsageError` unless values on a device can be used there."""
@@ -91,7 +105,7 @@ class Devices:
         if choice is None:
             return on_backend()
         if not choice.on_device:
-            self.kernels[kernel] = KernelUse(self._backend.NAME, choice.why)
+            self._note(kernel, self._backend.NAME, choice.why)
             return on_backend()
         cuda = _cuda()
         try:
@@ -101,16 +115,22 @@ class Devices:
                 raise
             self._give_up(kernel, error)
             return on_backend()
-        held = self.kernels[kernel].device_bytes if kernel in self.kernels else {}
-        for name, n_bytes in cuda.held().items():
-            held = {**held, name: max(n_bytes, held.get(name, 0))}
-        self.kernels[kernel] = KernelUse("cuda", choice.why, held)
+        self._note(kernel, cuda.NAME, choice.why, cuda.held())
         return found
+
+    def _note(self, kernel: str, backend: str, why: str, held: Mapping[str, int] | None = None) -> None:
+        """Add a call to the report."""
+        before = self.kernels.get(kernel, KernelUse(backend, why, {}, {}))
+        calls = {**before.calls, backend: before.calls.get(backend, 0) + 1}
+        most = dict(before.device_bytes)
+        for name, n_bytes in (held or {}).items():
+            most[name] = max(n_bytes, most.get(name, 0))
+        self.kernels[kernel] = KernelUse(backend, why, calls, most)
 
     def _give_up(self, kernel: str, error: DeviceError) -> None:
         self._reason = str(error.__cause__ or error)
         text = f"CUDA failed at {kernel} ({self._reason}): backend {self._backend.NAME} takes over"
-        self.kernels[kernel] = KernelUse(self._backend.NAME, "a device failed at it")
+        self._note(kernel, self._backend.NAME, "a device failed at it")
         self.fallbacks.append(text)
         warnings.warn(text, DeviceWarning, stacklevel=3)
 

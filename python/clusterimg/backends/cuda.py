@@ -18,6 +18,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import threading
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,6 +32,7 @@ from . import cpp
 from ._cosine import cosine_edges as cosine_edges  # functions of a backend
 from ._cosine import cosine_matrix as cosine_matrix
 from ._cosine import cosine_scores as cosine_scores
+from ._cuda_trial import differs
 from ._ragged import edges_by_shape, matrix_by_shape
 
 try:
@@ -55,6 +57,8 @@ Labels: TypeAlias = NDArray[np.int32]
 
 _held = threading.local()  # of each thread, as the compiled module tells of the latest call of one
 _warm = threading.Event()
+_told: list[str] = []  # the devices in use
+_tried: set[tuple[str, int]] = set()  # kernels that a device, by its number, has been seen to compute right
 
 
 # --- what there is ---
@@ -86,24 +90,37 @@ def resolve_threads(n_threads: int) -> int:
 
 
 def devices() -> list[dict[str, Any]]:
-    """Return the devices to use: number, name, capability, memory, free, multiprocessors, clock_mhz."""
+    """Return the devices to use: number, name, capability, memory, free, multiprocessors, clock_mhz.
+
+    Raises `DeviceError` if one can't be asked.
+    """
     numbers = _numbers()
-    found: list[dict[str, Any]] = _core_cuda.devices()
-    if numbers is None:
-        return found
-    known = [device["number"] for device in found]
-    if not set(numbers) <= set(known):
-        raise UsageError(f"CLUSTERIMG_CUDA_DEVICES must be numbers of devices among {known}, got {numbers}")
-    return [device for device in found if device["number"] in numbers]
+    try:
+        found: list[dict[str, Any]] = _core_cuda.devices()
+    except _core_cuda.DeviceFailure as failure:
+        raise DeviceError(f"CUDA can't tell of its devices: {failure}") from failure
+    if numbers is not None:
+        known = [device["number"] for device in found]
+        if not set(numbers) <= set(known):
+            raise UsageError(
+                f"CLUSTERIMG_CUDA_DEVICES must be numbers of devices among {known}, got {numbers}"
+            )
+        found = [device for device in found if device["number"] in numbers]
+    if found:  # a device that is lost is not among them
+        _told[:] = [f"{device['name']} ({device['number']})" for device in found]
+    return found
 
 
 def facts() -> dict[str, Any]:
     """Return what `info` tells of CUDA: why it can't be used, the devices, and versions."""
     if _missing is not None:
         return {"reason": _missing, "devices": []}
-    reason = why_unavailable()
-    found = [] if _core_cuda.why() is not None else _core_cuda.devices()
-    return {"reason": reason, **_core_cuda.versions(), "devices": found}
+    told = {"reason": why_unavailable(), **_core_cuda.versions(), "devices": []}
+    try:
+        told["devices"] = _core_cuda.devices() if _core_cuda.why() is None else []
+    except _core_cuda.DeviceFailure as failure:
+        told["reason"] = str(failure)
+    return told
 
 
 def held() -> dict[str, int]:
@@ -143,11 +160,12 @@ def _call(function: str, *sets: Any, n_threads: int = 0, **options: Any) -> Any:
     """Call the compiled module; `n_threads` are the core's, no matter to a device."""
     chosen = None if _numbers() is None else [device["number"] for device in devices()]
     try:
+        _try(function.partition("_")[0], chosen)
         found = getattr(_core_cuda, function)(*sets, devices=chosen, memory=_memory(), **options)
     except _core_cuda.DeviceFailure as failure:
         raise DeviceError(
-            f"CUDA failed in {function}: {failure}. Rerun with --backend cpp (backend='cpp' in Python); "
-            "in a run --resume keeps features and finished batches"
+            f"CUDA failed in {function} on {_names()}: {failure}. Rerun with --backend cpp (backend='cpp' in "
+            "Python); in a run --resume keeps features and finished batches"
         ) from failure
     _warm.set()
     most = _held.most = getattr(_held, "most", {})
@@ -155,6 +173,32 @@ def _call(function: str, *sets: Any, n_threads: int = 0, **options: Any) -> Any:
         name = f"{run['name']} ({run['number']})"
         most[name] = max(most.get(name, 0), run["bytes"])
     return found
+
+
+def _try(kernel: str, chosen: list[int] | None) -> None:
+    """Compare each device with the compiled core, once a kernel. Raises `DeviceError` if one differs."""
+    numbers = [device["number"] for device in _core_cuda.devices()] if chosen is None else chosen
+    new = [number for number in numbers if (kernel, number) not in _tried]
+    wrong = differs(_ask, kernel, new) if new else None
+    if wrong is not None:
+        raise DeviceError(
+            f"device {wrong} of {_names()} gives other answers than the compiled core for a small set in kernel "
+            f"{kernel}, so it is not used: rerun with --backend cpp (backend='cpp' in Python), and report it"
+        )
+    _tried.update((kernel, number) for number in new)
+
+
+def _ask(kernel: str, what: str, values: Any, **options: Any) -> Any:
+    """Call the compiled module with values as the backends have them."""
+    parts = {"sliding": _parts, "descriptor": _words}.get(kernel, _rows)
+    return getattr(_core_cuda, f"{kernel}_{what}")(parts(values), **options)
+
+
+def _names() -> str:
+    """Return the devices in use; as they were last told of, if they can't be asked any more."""
+    with suppress(DeviceError, UsageError):
+        devices()
+    return ", ".join(_told) or "a device"
 
 
 def _rows(values: Any) -> Any:
