@@ -67,8 +67,8 @@ def plants() -> list[Plant]:
     for path in sorted(SOURCES.glob("*.cuh")):
         text = path.read_text()
         for match in BARRIER.finditer(text):
-            for kind in ("no barrier", "divergent barrier"):
-                found.append((kind, path.name, match.start(), match.group(), "", place_of(text, match)))
+            here = (path.name, match.start(), match.group(), "", place_of(text, match))
+            found += [("no barrier", *here), ("divergent barrier", *here)]
         found += [
             (
                 "wrong mask",
@@ -173,7 +173,8 @@ def joins(cuda: Any, cpp: Any, core: Any) -> dict[str, Callable[[], None]]:
 
     def near(name: str, values: Any, threshold: float) -> None:
         equal(*(getattr(b, f"{name}_edges")(values, threshold=threshold) for b in (cuda, cpp)))
-        np.testing.assert_allclose(*(getattr(b, f"{name}_matrix")(values) for b in (cuda, cpp)), atol=1e-5)
+        got, wanted = (getattr(b, f"{name}_matrix")(values) for b in (cuda, cpp))
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
 
     def hamming() -> None:
         same("hamming", similar_codes(150, 5, 0), 0.5)
@@ -247,7 +248,7 @@ def tried(module: str, faults: list[Plant]) -> Iterator[tuple[int, str]]:
     core, machine = emulated.load(Path(module)), emulated.Machine(Path(module))
     from clusterimg.backends import cpp, cuda
 
-    cuda._core_cuda, cuda._missing = core, None
+    vars(cuda).update(_core_cuda=core, _missing=None)
     checks = joins(cuda, _OneThread(cpp), core)
     asked = [(0, file) for file in checks] + [(fault.number, fault.file) for fault in faults]
     for number, file in asked:

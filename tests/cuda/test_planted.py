@@ -19,7 +19,7 @@ SUPERFLUOUS = {
     "no barrier sink.cuh 2": "in `keep` another barrier comes before the sums are written again",
     "no barrier sink.cuh 4": "the next `keep` begins with a vote",
     "no barrier descriptor.cuh 3": "`compare` begins with a barrier",
-    "no barrier sliding.cuh 7": "without it a thread knows of a lower cut later; the vote keeps the sums apart",
+    "no barrier sliding.cuh 7": "a thread knows of a lower cut later; the vote keeps the sums apart",
     "no barrier sliding.cuh 8": "the loop ends with a barrier or a vote",
     "no barrier sliding.cuh 9": "a score that is kept passes a vote first; of others 1 is as good an error",
 }

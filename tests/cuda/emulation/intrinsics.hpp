@@ -6,7 +6,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "device.hpp"
+#include "warp.hpp"
 
 // 1. Vectors, aligned as on a device
 
