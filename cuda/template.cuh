@@ -12,17 +12,20 @@
 // the sums leave their registers, and the float64 formula decides.
 //
 // Roofline, computed, H100 SXM (132 SMs, 1.755 GHz), P pixels a pair:
-//   L2: a block of pairs reads 2 x 128 images, P / 64 bytes a pair. At 5.5 TB/s, assumed, this
-//   limits: 340 G pairs/s at 32 x 32 pixels, 85 G at 64 x 64. Tensor cores (sm_80 and later): P
-//   multiply-adds, 2 P operations of 1979 T/s: 966 G pairs/s at 32 x 32, of which 60 %, assumed,
-//   for mma.sync on Hopper (the full rate is wgmma's): 580 G, 145 G at 64 x 64. Shared memory: a
-//   warp loads 12 x 8 bytes a lane for 32 pixels of 64 x 32 pairs: 24 clocks of an SM for 16 mma,
-//   which take 16 clocks at full rate, 26 at 60 %. dp4a (sm_75): P / 4, 64 a clock: on as many SMs
-//   and clocks 58 G pairs/s at 32 x 32, 14.5 G at 64 x 64. 8 pixels of 8 x 8 pairs take 128 dp4a
-//   and load 16 x 8 bytes a thread: 16 clocks of shared memory for 64. The end, per pair: an IMAD,
-//   I2F, two multiplications, a comparison. I2F, 16 a clock, is the slowest: 3.7 T pairs/s. Memory:
-//   blocks are taken in groups of 16 rows of them, so that some 264 that are under way share 16 +
-//   17 times 128 images: P / 1000 bytes a pair, at 340 G pairs/s .35 TB/s of 3.35.
+// - L2: a block of pairs reads 2 x 128 images, P / 64 bytes a pair. At 5.5 TB/s, assumed, this
+//   limits: 340 G pairs/s at 32 x 32 pixels, 85 G at 64 x 64.
+// - Tensor cores (sm_80 and later): P multiply-adds, 2 P operations of 1979 T/s: 966 G pairs/s
+//   at 32 x 32, of which 60 %, assumed, for mma.sync on Hopper (the full rate is wgmma's): 580
+//   G, 145 G at 64 x 64.
+// - Shared memory: a warp loads 12 x 8 bytes a lane for 32 pixels of 64 x 32 pairs: 24 clocks of
+//   an SM for 16 mma, which take 16 clocks at full rate, 26 at 60 %.
+// - dp4a (sm_75): P / 4, 64 a clock: on as many SMs and clocks 58 G pairs/s at 32 x 32, 14.5 G
+//   at 64 x 64. 8 pixels of 8 x 8 pairs take 128 dp4a and load 16 x 8 bytes a thread: 16 clocks
+//   of shared memory for 64.
+// - The end, per pair: an IMAD, I2F, two multiplications, a comparison. I2F, 16 a clock, is the
+//   slowest: 3.7 T pairs/s.
+// - Memory: blocks are taken in groups of 16 rows of them, so that some 264 that are under way
+//   share 16 + 17 times 128 images: P / 1000 bytes a pair, at 340 G pairs/s .35 TB/s of 3.35.
 #pragma once
 #include <cstddef>
 #include <cstdint>
