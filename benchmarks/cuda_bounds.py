@@ -106,7 +106,7 @@ def table() -> Iterator[str]:
     yield f"*Computed*, not measured, for an {H100.name}: {H100.multiprocessors} multiprocessors at"
     yield f"{H100.clock_hz / 1e9} GHz, {H100.memory / 1e12} TB/s, L2 {H100.l2 / 1e12} TB/s (assumed)."
     yield ""
-    yield "| kernel | of a pair, in operations of a lane | bytes of L2 | of memory | limit | pairs/s at most |"
+    yield "| kernel | of a pair, operations of lanes | bytes of L2 | of memory | limit | pairs/s at most |"
     yield "|---|---|---|---|---|---|"
     for bound in BOUNDS:
         unit, rate = bound.limit(H100)
