@@ -13,8 +13,8 @@
 //
 // Roofline, computed for an H100 SXM: 132 multiprocessors at 1.755 GHz, each with 64 LOP3 and 16
 // POPC at a time, are 1.48e13 LOP3 a second, a POPC counting as four. The compiled loop is, for 64
-// pairs of a thread and a fold of k words, 64 k LOP3 (half as many more for the AND), 64 or 32
-// POPC, as many additions, which go to the FMA units, and 4 k LDS.128. Beside it a square costs a
+// pairs of a thread and a fold of k words, 64 k LOP3 and 64 POPC (joined: 32 LOP3 more, 32 POPC
+// less), as many additions, which go to the FMA units, and 4 k LDS.128. Beside it a square costs a
 // thread some 100 operations, and 8 for each word that it stages.
 //   64 bits, radius to 8       folds of 2, joined: 2.5 LOP3, 2 for the POPC    4e12 pairs/s
 //   256 bits, radius to 53     folds of 4: 8 LOP3, 8 for the POPCs             1.6e12

@@ -15,6 +15,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 Items = NDArray[np.int32]
+Pairs = NDArray[np.integer]
 
 
 @pytest.fixture(scope="module")
@@ -50,23 +51,24 @@ def union_find(request: pytest.FixtureRequest, built: Path, order: str) -> Itera
     machine.reset()
 
 
-def roots_of(union_find: ctypes.CDLL, n: int, pairs: Items) -> Items:
+def roots_of(union_find: ctypes.CDLL, n: int, pairs: Pairs) -> Items:
     """Return the root of each of n items after the pairs were united."""
-    pairs, roots = np.ascontiguousarray(pairs, np.int32), np.empty(n, np.int32)
-    pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (pairs, roots)]
+    listed, roots = np.ascontiguousarray(pairs, np.int32), np.empty(n, np.int32)
+    pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (listed, roots)]
     assert union_find.united(n, pointers[0], len(pairs), pointers[1]) == 0
     return roots
 
 
-def lowest(n: int, pairs: Items) -> Items:
+def lowest(n: int, pairs: Pairs) -> Items:
     """Return the lowest item of each item's component, by SciPy."""
     graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     _, component = connected_components(graph, directed=False)
     _, first = np.unique(component, return_index=True)
-    return first[component].astype(np.int32)
+    roots: Items = first[component].astype(np.int32)
+    return roots
 
 
-def assert_lowest(union_find: ctypes.CDLL, n: int, pairs: Items) -> None:
+def assert_lowest(union_find: ctypes.CDLL, n: int, pairs: Pairs) -> None:
     np.testing.assert_array_equal(roots_of(union_find, n, pairs), lowest(n, pairs))
 
 
