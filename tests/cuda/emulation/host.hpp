@@ -212,7 +212,7 @@ inline cudaError_t cudaFree(void* memory) {
     break_device(on, cudaErrorIllegalAddress,
                  "a kernel wrote in front of or behind the " + std::to_string(bytes) +
                      " bytes of an allocation");
-  if (on.error == cudaSuccess) std::memset(on.memory + at, new_byte, bytes);
+  give_back(on.memory + at, bytes);
   mark(on.memory + at, bytes, false);
   on.used -= bytes;
   on.taken.erase(found);

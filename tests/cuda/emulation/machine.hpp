@@ -199,6 +199,17 @@ class Open {
   Device& device_;
 };
 
+// Freed memory must not pile up: every change of its protection goes through all pages there are.
+inline void give_back(char* memory, std::size_t bytes) {
+  constexpr std::size_t page = 4096;
+  const auto begin = reinterpret_cast<std::uintptr_t>(memory), end = begin + bytes;
+  const std::uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
+  std::memset(memory, new_byte, std::min(bytes, first - begin));
+  if (first >= last) return;
+  madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+  std::memset(reinterpret_cast<void*>(last), new_byte, end - last);
+}
+
 inline void break_device(Device& on, cudaError_t error, const std::string& text) {
   if (on.error != cudaSuccess) return;
   on.error = error;
