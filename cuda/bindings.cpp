@@ -301,7 +301,7 @@ std::size_t most_between(const Numbers& offsets) {
 // Flattened images of any sizes, their offsets (n + 1), their shapes (n, 2).
 using ImageTuple = std::tuple<py::object, Numbers, Sides>;
 
-Items ragged_images(const ImageTuple& parts, Array& pixels, std::size_t* most_side) {
+Items ragged_images(const ImageTuple& parts, Array& pixels) {
   const auto& [values, offsets, shapes] = parts;
   pixels = array_of<std::uint8_t>(values, 1, "pixels");
   check_offsets(offsets, pixels.shape[0]);
@@ -313,7 +313,6 @@ Items ragged_images(const ImageTuple& parts, Array& pixels, std::size_t* most_si
     const std::int64_t height = shapes.at(k, 0), width = shapes.at(k, 1);
     require(height > 0 && width > 0 && height * width == offsets.at(k + 1) - offsets.at(k),
             "image " + std::to_string(k) + " must hold height x width pixels");
-    *most_side = std::max(*most_side, static_cast<std::size_t>(std::max(height, width)));
   }
   return {pixels.data, n, 1, 0, offsets.data(), shapes.data(), pixels.device};
 }
@@ -322,12 +321,11 @@ Sets sliding_sets(const py::object& a, const py::object& b, double threshold) {
   const auto first = a.cast<ImageTuple>(), second = b.cast<ImageTuple>();
   Sets sets;
   sets.owners.resize(2);
-  std::size_t side = 0;
-  sets.a = ragged_images(first, sets.owners[0], &side);
-  sets.b = ragged_images(second, sets.owners[1], &side);
+  sets.a = ragged_images(first, sets.owners[0]);
+  sets.b = ragged_images(second, sets.owners[1]);
   const std::size_t pixels =
       std::max(most_between(std::get<1>(first)), most_between(std::get<1>(second)));
-  sets.kernel = sliding_kernel(pixels, side, threshold);
+  sets.kernel = sliding_kernel(pixels, threshold);
   return sets;
 }
 
@@ -359,9 +357,7 @@ Sets descriptor_sets(const py::object& a, const py::object& b, double threshold,
   sets.owners.resize(2);
   sets.a = descriptor_items(first, sets.owners[0]);
   sets.b = descriptor_items(second, sets.owners[1]);
-  const std::size_t rows =
-      std::max(most_between(std::get<1>(first)), most_between(std::get<1>(second)));
-  sets.kernel = descriptor_kernel(match_rule, rows, threshold);
+  sets.kernel = descriptor_kernel(match_rule, threshold);
   return sets;
 }
 

@@ -60,7 +60,7 @@ class CountKernel : public Kernel {
       : n_words_(n_words), total_(total), least_(least_count_above(threshold, total)) {}
 
   std::int32_t tile() const override { return count_side; }
-  double operations(const Block&, const Block&) const override { return cost_; }
+  double operations(double, double) const override { return cost_; }
 
   void score(const Block& a, const Block& b, const Pairs& pairs, const Sink& sink,
              cudaStream_t stream) const override {

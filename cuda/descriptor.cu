@@ -8,16 +8,15 @@ namespace {
 
 class DescriptorKernel : public Kernel {
  public:
-  DescriptorKernel(MatchRule rule, std::size_t most_rows, double threshold)
-      : rule_(rule), most_rows_(static_cast<double>(most_rows)), threshold_(threshold) {
+  DescriptorKernel(MatchRule rule, double threshold) : rule_(rule), threshold_(threshold) {
     // Matches are counted by their distance; under `ratio` good ones as 0.
     if (rule.kind == MatchRule::ratio) rule_.max_distance = 0;
   }
 
   std::int32_t tile() const override { return 1; }
-  double operations(const Block&, const Block&) const override {
+  double operations(double a_rows, double b_rows) const override {
     const double of_a_distance = rule_.kind == MatchRule::ratio ? 4 : 1.5;
-    return 4e4 + of_a_distance * most_rows_ * most_rows_;
+    return 4e4 + of_a_distance * a_rows * b_rows;
   }
 
   void score(const Block& a, const Block& b, const Pairs& pairs, const Sink& sink,
@@ -35,13 +34,13 @@ class DescriptorKernel : public Kernel {
   }
 
   MatchRule rule_;
-  double most_rows_, threshold_;
+  double threshold_;
 };
 
 }  // namespace
 
-std::unique_ptr<Kernel> descriptor_kernel(MatchRule rule, std::size_t most_rows, double threshold) {
-  return std::make_unique<DescriptorKernel>(rule, most_rows, threshold);
+std::unique_ptr<Kernel> descriptor_kernel(MatchRule rule, double threshold) {
+  return std::make_unique<DescriptorKernel>(rule, threshold);
 }
 
 }  // namespace clusterimg::cuda

@@ -32,6 +32,13 @@ struct Span {
   bool operator!=(const Span& other) const { return !(*this == other); }
 };
 
+// Elements of an item of a block, on average.
+inline double elements_of(const Items& items, Span span) {
+  const auto first = static_cast<std::size_t>(span.first), n = static_cast<std::size_t>(span.n);
+  return static_cast<double>(items.begin_of(first + n) - items.begin_of(first)) /
+         static_cast<double>(n);
+}
+
 // Where the parts of a block lie in its memory, each at a multiple of 256 bytes.
 struct Parts {
   std::size_t prepared, offsets, shapes, end;  // the values come first

@@ -59,8 +59,9 @@ class Kernel {
 
   // Launches are cut at multiples of `tile` rows and columns.
   virtual std::int32_t tile() const = 0;
-  // Operations of a pair, about: what makes a launch short enough to be interrupted.
-  virtual double operations(const Block& a, const Block& b) const = 0;
+  // Operations of a pair, about, of items with that many elements on average: what makes a launch
+  // short enough to be interrupted.
+  virtual double operations(double a_elements, double b_elements) const = 0;
 
   // Scores the pairs, as the sink asks. Scores of a list are exact where `decide` is not there;
   // where it is, the list holds every pair that may be above the threshold.

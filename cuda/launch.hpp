@@ -23,13 +23,12 @@ std::unique_ptr<Kernel> ssim_kernel(std::size_t height, std::size_t width, doubl
 // Grey images of one size; 1 - the normed error.
 std::unique_ptr<Kernel> template_kernel(std::size_t height, std::size_t width, double threshold);
 
-// Grey images of any sizes (Block::offsets in pixels, Block::shapes); the smaller slides inside the
-// larger. -inf where neither fits. `most_pixels`, `most_side`: of any image.
-std::unique_ptr<Kernel> sliding_kernel(std::size_t most_pixels, std::size_t most_side,
-                                       double threshold);
+// Grey images of any sizes, of at most that many pixels (Block::offsets in pixels, Block::shapes);
+// the smaller slides inside the larger. -inf where neither fits.
+std::unique_ptr<Kernel> sliding_kernel(std::size_t most_pixels, double threshold);
 
-// Descriptors of four 64-bit words (Block::offsets in descriptors); share of good matches.
-// `most_rows`: of any image.
-std::unique_ptr<Kernel> descriptor_kernel(MatchRule rule, std::size_t most_rows, double threshold);
+// Descriptors of four 64-bit words (Block::offsets in descriptors), fewer than 2^20 an image; share
+// of good matches.
+std::unique_ptr<Kernel> descriptor_kernel(MatchRule rule, double threshold);
 
 }  // namespace clusterimg::cuda

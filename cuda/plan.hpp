@@ -98,9 +98,6 @@ inline std::int32_t tiles_within(std::size_t most, std::int32_t tile) {
   return tile * static_cast<std::int32_t>(std::min<std::size_t>(tiles, 32768));
 }
 
-// A block of which only the size is known.
-inline Block sized(Span span) { return {span.first, span.n, nullptr, nullptr, nullptr, nullptr}; }
-
 // The launches for two blocks: strips of rows, which begin at the diagonal of a triangle.
 inline void add_units(const Join& join, Span a, Span b, std::size_t most_pairs,
                       std::vector<Unit>& units) {
@@ -122,7 +119,8 @@ inline std::vector<Unit> units_of(const Join& join, const Plan& plan, std::size_
   for (const Span a : plan.a)
     for (const Span b : plan.b) {
       if (join.triangle && b.first < a.first) continue;
-      const double operations = std::max(1.0, join.kernel.operations(sized(a), sized(b)));
+      const double operations =
+          std::max(1.0, join.kernel.operations(elements_of(join.a, a), elements_of(join.b, b)));
       double most = std::min(launch_operations / operations, 2e9);
       if (n_devices > 1) most = std::min(most, items / static_cast<double>(8 * n_devices));
       if (plan.matrix_size > 0) most = std::min(most, static_cast<double>(plan.matrix_size));

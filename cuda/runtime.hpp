@@ -14,6 +14,8 @@ struct Failure : std::runtime_error {
   cudaError_t code;
   Failure(cudaError_t error, const std::string& what)
       : std::runtime_error(what + ": " + cudaGetErrorString(error)), code(error) {}
+  Failure(const Failure& failure, const std::string& where)
+      : std::runtime_error(where + ": " + failure.what()), code(failure.code) {}
   bool is_memory() const { return code == cudaErrorMemoryAllocation; }
 };
 

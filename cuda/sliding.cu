@@ -12,8 +12,7 @@ namespace {
 template <class Sum>
 class SlidingKernel final : public Kernel {
  public:
-  SlidingKernel(std::size_t most_pixels, double threshold)
-      : most_pixels_(static_cast<double>(most_pixels)), threshold_(threshold) {}
+  explicit SlidingKernel(double threshold) : threshold_(threshold) {}
 
   std::size_t prepared_bytes(std::size_t, std::size_t n_pixels) const override {
     return n_pixels * sizeof(Sum);
@@ -29,8 +28,8 @@ class SlidingKernel final : public Kernel {
 
   // The most is where half an image slides inside a whole one. A device takes hundreds of pairs at
   // once: a launch of fewer would not be shorter.
-  double operations(const Block&, const Block&) const override {
-    return std::min(most_pixels_ * most_pixels_ / 64.0 + 1000.0, 4e8);
+  double operations(double a_pixels, double b_pixels) const override {
+    return std::min(a_pixels * b_pixels / 64.0 + 1000.0, 4e8);
   }
 
   void score(const Block& a, const Block& b, const Pairs& pairs, const Sink& sink,
@@ -51,15 +50,15 @@ class SlidingKernel final : public Kernel {
             block.offsets + from, block.shapes + 2 * from, block.n - from};
   }
 
-  double most_pixels_, threshold_;
+  double threshold_;
 };
 
 }  // namespace
 
-std::unique_ptr<Kernel> sliding_kernel(std::size_t most_pixels, std::size_t, double threshold) {
+std::unique_ptr<Kernel> sliding_kernel(std::size_t most_pixels, double threshold) {
   if (most_pixels <= narrow_pixels)
-    return std::make_unique<SlidingKernel<std::uint32_t>>(most_pixels, threshold);
-  return std::make_unique<SlidingKernel<std::uint64_t>>(most_pixels, threshold);
+    return std::make_unique<SlidingKernel<std::uint32_t>>(threshold);
+  return std::make_unique<SlidingKernel<std::uint64_t>>(threshold);
 }
 
 }  // namespace clusterimg::cuda

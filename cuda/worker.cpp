@@ -75,9 +75,20 @@ Worker::Worker(int device, const Join& join, const Plan& plan, float* matrix)
       slots_{Slot(plan, join.keep == Keep::edges), Slot(plan, join.keep == Keep::edges)} {
   bytes_ = plan.a_bytes + plan.b_bytes * (plan.b.size() > 1 ? 2 : 1) + n_slots * plan.slot_bytes() +
            parents_.bytes();
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, device_), "no such device");
+  name_ = properties.name;
 }
 
 void Worker::run(Queue& queue, Monitor& monitor) {
+  try {
+    work_through(queue, monitor);
+  } catch (const Failure& failure) {
+    throw Failure(failure, "device " + std::to_string(device_) + ", " + name_);
+  }
+}
+
+void Worker::work_through(Queue& queue, Monitor& monitor) {
   const OnThisDevice here(device_);
   if (parents_.size() > 0) {
     start_sets(parents_.data(), parents_.size(), slots_[0].stream);
@@ -233,12 +244,6 @@ std::vector<std::int32_t> Worker::parents() {
   check(cudaMemcpy(parents.data(), parents_.data(), parents_.bytes(), cudaMemcpyDeviceToHost),
         "a copy from the device failed");
   return parents;
-}
-
-Usage Worker::usage() const {
-  cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, device_), "no such device");
-  return {device_, properties.name, bytes_, launches_, cut_, pairs_};
 }
 
 }  // namespace clusterimg::cuda

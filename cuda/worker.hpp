@@ -85,7 +85,7 @@ class Worker {
   Edges& edges() { return edges_; }
   // The union-find of this device.
   std::vector<std::int32_t> parents();
-  Usage usage() const;
+  Usage usage() const { return {device_, name_, bytes_, launches_, cut_, pairs_}; }
 
  private:
   struct Slot {
@@ -103,6 +103,7 @@ class Worker {
     std::array<const BlockMemory*, 2> blocks{};
   };
 
+  void work_through(Queue& queue, Monitor& monitor);
   void start(Slot& slot, const Unit& unit, Monitor& monitor);
   void finish(Slot& slot, Monitor& monitor);
   void finish_all(const BlockMemory* user_of, Monitor& monitor);
@@ -116,6 +117,7 @@ class Worker {
   void wait(Slot& slot, Monitor& monitor);
 
   int device_;
+  std::string name_;
   const Join& join_;
   float* matrix_;
   std::uint64_t bytes_ = 0, launches_ = 0, cut_ = 0, pairs_ = 0;

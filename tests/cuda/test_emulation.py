@@ -369,9 +369,13 @@ def test_several_devices_share_a_join(
 ) -> None:
     alone = core.hamming_edges(codes, threshold=0.5)
     machine.devices(3)
-    np.testing.assert_array_equal(core.hamming_edges(codes, threshold=0.5), alone)
-    assert sum(device["pairs"] for device in core.last_run()) == 200 * 199 // 2
-    assert sum(device["launches"] > 0 for device in core.last_run()) > 1
+    for _ in range(100):  # the first may be done before another has begun
+        np.testing.assert_array_equal(core.hamming_edges(codes, threshold=0.5), alone)
+        assert sum(device["pairs"] for device in core.last_run()) == 200 * 199 // 2
+        if sum(device["launches"] > 0 for device in core.last_run()) > 1:
+            break
+    else:
+        raise AssertionError("one device did all the work, every time")
     assert [machine.used(k) for k in range(3)] == [0, 0, 0] and machine.pinned() == 0
 
 

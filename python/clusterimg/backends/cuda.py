@@ -58,7 +58,7 @@ Labels: TypeAlias = NDArray[np.int32]
 _held = threading.local()  # of each thread, as the compiled module tells of the latest call of one
 _warm = threading.Event()
 _told: list[str] = []  # the devices in use
-_tried: set[tuple[str, int]] = set()  # kernels that a device, by its number, has been seen to compute right
+_tried: set[tuple[str, tuple[int, ...] | None]] = set()  # kernels, and devices seen to compute them right
 
 
 # --- what there is ---
@@ -177,15 +177,17 @@ def _call(function: str, *sets: Any, n_threads: int = 0, **options: Any) -> Any:
 
 def _try(kernel: str, chosen: list[int] | None) -> None:
     """Compare each device with the compiled core, once a kernel. Raises `DeviceError` if one differs."""
-    numbers = [device["number"] for device in _core_cuda.devices()] if chosen is None else chosen
-    new = [number for number in numbers if (kernel, number) not in _tried]
-    wrong = differs(_ask, kernel, new) if new else None
+    numbers = None if chosen is None else tuple(chosen)
+    if (kernel, numbers) in _tried:
+        return
+    every = [device["number"] for device in _core_cuda.devices()] if chosen is None else chosen
+    wrong = differs(_ask, kernel, every)
     if wrong is not None:
         raise DeviceError(
             f"device {wrong} of {_names()} gives other answers than the compiled core for a small set in "
             f"{kernel}, so it is not used: rerun with --backend cpp (backend='cpp' in Python), and report it"
         )
-    _tried.update((kernel, number) for number in new)
+    _tried.add((kernel, numbers))
 
 
 def _ask(kernel: str, what: str, values: Any, **options: Any) -> Any:
