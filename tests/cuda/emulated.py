@@ -74,17 +74,19 @@ def build_checks(folder: Path, *, sanitize: str = "") -> Path:
 
 def _library(folder: Path, sources: Path, units: list[Path], name: str, sanitize: str) -> Path:
     """Build a library, with the headers of `cuda/` from `sources`."""
-    flags = [*FLAGS, f"-ffile-prefix-map={ROOT}/=", f"-ffile-prefix-map={sources}=cuda"]
-    if sanitize:
-        flags += [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+    plain = [*FLAGS, f"-ffile-prefix-map={ROOT}/=", f"-ffile-prefix-map={sources}=cuda"]
+    checked = [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
     includes = [EMULATION, ROOT / "csrc", sources]
-    system = [Path(pybind11.get_include()), Path(sysconfig.get_paths()["include"])]
-    command = [COMPILER, *flags, *(f"-I{path}" for path in includes)]
-    command += [part for path in system for part in ("-isystem", str(path))]
+
+    def compiled(unit: Path) -> Path:
+        # Of the bindings half a minute of checks would be of pybind11.
+        is_ours = unit.name != "bindings.cpp"
+        return _compile(folder, [*plain, *checked] if sanitize and is_ours else plain, includes, unit)
+
     # The slowest first, so that two compilers end together.
     units = sorted(units, key=lambda unit: (unit.name != "bindings.cpp", -unit.stat().st_size))
     with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(lambda unit: _compile(folder, command, includes, flags, unit), units))
+        objects = list(pool.map(compiled, units))
     target = folder / _digest(*sorted(each.name for each in objects)) / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +100,7 @@ def _library(folder: Path, sources: Path, units: list[Path], name: str, sanitize
 _SUFFIX = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
 
 
-def _compile(folder: Path, command: list[str], includes: list[Path], flags: list[str], unit: Path) -> Path:
+def _compile(folder: Path, flags: list[str], includes: list[Path], unit: Path) -> Path:
     """Compile a source unless its object is there."""
     texts = [file.read_bytes() for file in _files_of(unit, includes)]
     # Where the sources lie is no part of what comes out.
@@ -109,6 +111,9 @@ def _compile(folder: Path, command: list[str], includes: list[Path], flags: list
         fresh = target.with_suffix(f".{os.getpid()}")
         # As nvcc does with what it compiles for a device.
         begin = ["-include", "cuda_runtime.h"] if unit.suffix == ".cu" else []
+        system = (pybind11.get_include(), sysconfig.get_paths()["include"])
+        command = [COMPILER, *flags, *(f"-I{path}" for path in includes)]
+        command += [part for path in system for part in ("-isystem", path)]
         _run([*command, *begin, "-x", "c++", "-c", str(unit), "-o", str(fresh)])
         fresh.rename(target)
     return target
