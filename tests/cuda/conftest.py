@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from clusterimg.backends import cuda as backend
 
 sys.path.insert(0, str(Path(__file__).parent))
 import emulated
@@ -39,14 +42,22 @@ def core(emulated_core: tuple[ModuleType, emulated.Machine], machine: emulated.M
     return emulated_core[0]
 
 
-@pytest.fixture(params=emulated.ORDERS)
-def cuda(
-    request: pytest.FixtureRequest, core: Any, machine: emulated.Machine, monkeypatch: pytest.MonkeyPatch
-) -> Any:
-    """The backend cuda on the emulated machine, with threads in each order."""
-    from clusterimg.backends import cuda
+def ways() -> Iterator[Any]:
+    """Yield each order of threads on the emulated machine and, where there is one, a real device."""
+    yield from emulated.ORDERS
+    if backend.why_unavailable() is None:
+        yield pytest.param("gpu", marks=pytest.mark.gpu)
 
+
+@pytest.fixture(params=ways())
+def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The backend cuda: on the emulated machine, with threads in each order, and on a device."""
+    if request.param == "gpu":
+        if {"core", "machine"} & set(inspect.signature(request.function).parameters):
+            pytest.skip("asks for the emulated machine itself")
+        return backend
+    machine: emulated.Machine = request.getfixturevalue("machine")
     machine.order(request.param, seed=1)
-    monkeypatch.setattr(cuda, "_core_cuda", core, raising=False)
-    monkeypatch.setattr(cuda, "_missing", None)
-    return cuda
+    monkeypatch.setattr(backend, "_core_cuda", request.getfixturevalue("core"), raising=False)
+    monkeypatch.setattr(backend, "_missing", None)
+    return backend
