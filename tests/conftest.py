@@ -13,6 +13,7 @@ import pytest
 
 from clusterimg import _core, pipeline
 from clusterimg.backends import Engine, numba, reference, select
+from pictures import synthetic_images
 from reader_here import ReaderHere
 
 # A shell that starts us in the background has Ctrl-C ignored, and so would every process of ours.
@@ -122,35 +123,3 @@ def image_set(photos: list[np.ndarray]) -> Callable[[int, int, int], np.ndarray]
         return np.stack([images[k] for k in order])
 
     return make
-
-
-def synthetic_images(height: int, width: int) -> list[np.ndarray]:
-    """Return flat, two-level, nearly equal, equal, symmetric and noisy images of one size."""
-    rng = np.random.default_rng([height, width])
-    y, x = np.mgrid[:height, :width]
-    noise = rng.integers(0, 256, (height, width))
-    one_off = noise.copy()
-    one_off[height // 2, width // 2] ^= 255
-    speck = np.zeros_like(noise)
-    speck[-1, -1] = 255
-    shapes = [
-        np.zeros_like(noise),
-        np.full_like(noise, 1),
-        np.full_like(noise, 254),
-        np.full_like(noise, 255),
-        speck,
-        255 - speck,
-        255 * ((x + y) % 2),
-        255 * ((x + y + 1) % 2),
-        255 * (x >= width // 2),
-        100 + 55 * (x >= width // 2),
-        255 * x // width,
-        255 * y // height,
-        noise,
-        noise.copy(),
-        one_off,
-        255 - noise,
-        np.maximum(noise, noise[:, ::-1]),
-        np.clip(noise // 4 + 96, 0, 255),
-    ]
-    return [image.astype(np.uint8) for image in shapes]

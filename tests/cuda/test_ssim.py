@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, example, given, settings, target
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from tests.conftest import synthetic_images
 
 from clusterimg.backends import cpp, reference
+from pictures import synthetic_images
 
 Images = NDArray[np.uint8]
 
