@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -212,7 +212,7 @@ def measured(n_items: int | None, write: bool) -> Iterator[str]:
         yield f"Not measured: {reason}."
         return
     device = this_device()
-    clocks = device.multiprocessors * device.clock_hz
+    clocks = sum(1e6 * each["multiprocessors"] * each["clock_mhz"] for each in cuda.devices())
     tiny, bulk = codes(1, 2), codes(64, n_items or 1_000_000)
     cuda.hamming_edges(tiny, threshold=0.5)
     call = seconds_of(lambda: cuda.hamming_edges(tiny, threshold=0.5))
@@ -239,7 +239,8 @@ def measured(n_items: int | None, write: bool) -> Iterator[str]:
         rate = work.pairs / seconds
         _, most = load.bound.limit(device)
         alone = max(seconds - call - work.n_bytes / transfer, 1e-9)
-        cycles[work.kernel] = max(cycles.get(work.kernel, 0), alone * clocks / (work.pairs * work.elements))
+        scored = work.pairs * work.elements * _crossover.device_share(work)
+        cycles[work.kernel] = max(cycles.get(work.kernel, 0), alone * clocks / scored)
         theirs = f"{work.pairs / by_torch:.2g}" if by_torch else ""
         yield (
             f"| {load.bound.what}, > {load.threshold:.3g} | {len(values):,} | {rate:.3g} | {rate / most:.0%} "
@@ -258,20 +259,26 @@ def crossovers(figures: _crossover.Figures) -> Iterator[str]:
     yield ""
     n_threads, found = cpp.resolve_threads(0), cuda.devices()
     for load in workloads():
-        values = load.make(2)
-        numbers = []
-        for is_warm in (True, False):
-            n = 2
-            while n < 1 << 30:
-                work = _crossover.work_of(load.kernel, values, threshold=load.threshold)
-                work = _crossover.replace(work, n_rows=n, n_bytes=work.n_bytes * n // 2)
-                if _crossover.choose(
-                    work, found, n_threads=n_threads, is_warm=is_warm, figures=figures
-                ).on_device:
-                    break
-                n += max(1, n // 8)
-            numbers.append(f"{n:,}")
-        yield f"- {load.bound.what}: {numbers[0]} ({numbers[1]})"
+        least = [f"{least_items(load, n_threads, found, figures, is_warm):,}" for is_warm in (True, False)]
+        yield f"- {load.bound.what}: {least[0]} ({least[1]})"
+
+
+def least_items(
+    load: Workload, n_threads: int, found: Any, figures: _crossover.Figures, is_warm: bool
+) -> int:
+    """Return from how many items, nearly, the model takes the device."""
+    two = load.make(2)
+    n = 2
+    while n < 1 << 30:
+        work = _crossover.work_of(load.kernel, two, threshold=load.threshold)
+        work = replace(work, n_rows=n, n_bytes=work.n_bytes * n // 2)
+        if load.kernel == "hamming":  # the core may have an index
+            many = np.zeros((n, two.shape[1]), np.uint64)
+            work = replace(work, plan=cpp.hamming_plan(many, None, threshold=load.threshold))
+        if _crossover.choose(work, found, n_threads=n_threads, is_warm=is_warm, figures=figures).on_device:
+            break
+        n += max(1, n // 8)
+    return n
 
 
 def main() -> None:
@@ -280,6 +287,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the tables into benchmarks/README.md")
     parser.add_argument("--items", type=int, help="items of every set, instead of as many as it takes")
     arguments = parser.parse_args()
+    if arguments.write and arguments.items:
+        parser.error("--items is for a look at the script: its figures are not to be kept")
     parts = {
         "cuda-bounds": cuda_bounds.table,
         "cuda": lambda: measured(arguments.items, arguments.write),

@@ -57,6 +57,8 @@ std::optional<std::string> why() {
            version_text(runtime) + " or later";
   if (error == cudaErrorNoDevice || (error == cudaSuccess && n == 0))
     return "the NVIDIA driver sees no device";
+  if (error == cudaErrorInitializationError)
+    return "CUDA can't start in this process: one that was forked from a user of CUDA has none";
   if (error != cudaSuccess) return std::string("CUDA can't be used: ") + cudaGetErrorString(error);
   if (usable_devices().empty())
     return "no device has compute capability 7.5 or later, which this build needs";
@@ -129,8 +131,9 @@ struct Asked {
   py::object progress;
 
   Resources resources() const {
-    Resources r{devices ? *devices : usable_devices(), memory, list_capacity};
     const std::vector<int> usable = usable_devices();
+    if (usable.empty()) throw Failure(cudaErrorNoDevice, "no device can be used");
+    Resources r{devices ? *devices : usable, memory, list_capacity};
     require(!r.devices.empty(), "devices must name one at least");
     for (const int device : r.devices)
       require(std::count(usable.begin(), usable.end(), device) == 1,
@@ -144,6 +147,7 @@ struct Sets {
   std::unique_ptr<Kernel> kernel;
   Items a, b;
   std::vector<Array> owners;
+  std::vector<py::object> places{};  // offsets and shapes
 };
 
 cuda::Join join_of(const Sets& sets, bool triangle, double threshold, Keep keep) {
@@ -154,6 +158,7 @@ cuda::Join join_of(const Sets& sets, bool triangle, double threshold, Keep keep)
 
 py::array edges_of(const Sets& sets, bool triangle, const Asked& asked) {
   Edges edges;
+  latest().clear();
   if (sets.a.n > 0 && sets.b.n > 0) {
     const cuda::Join join = join_of(sets, triangle, asked.threshold, Keep::edges);
     const Resources resources = asked.resources();
@@ -166,6 +171,7 @@ py::array edges_of(const Sets& sets, bool triangle, const Asked& asked) {
 py::array_t<std::int32_t> components_of(const Sets& sets, const Asked& asked) {
   py::array_t<std::int32_t> out(static_cast<py::ssize_t>(sets.a.n));
   std::int32_t* labels = out.mutable_data();
+  latest().clear();
   if (sets.a.n > 0) {
     const cuda::Join join = join_of(sets, true, asked.threshold, Keep::components);
     const Resources resources = asked.resources();
@@ -179,6 +185,7 @@ py::array_t<std::int32_t> components_of(const Sets& sets, const Asked& asked) {
 py::array_t<float> matrix_of(const Sets& sets, bool triangle, const Asked& asked) {
   py::array_t<float> out({sets.a.n, sets.b.n});
   float* scores = out.mutable_data();
+  latest().clear();
   if (sets.a.n > 0 && sets.b.n > 0) {
     const cuda::Join join = join_of(sets, triangle, asked.threshold, Keep::matrix);
     const Resources resources = asked.resources();
@@ -321,6 +328,10 @@ Sets sliding_sets(const py::object& a, const py::object& b, double threshold) {
   const auto first = a.cast<ImageTuple>(), second = b.cast<ImageTuple>();
   Sets sets;
   sets.owners.resize(2);
+  for (const ImageTuple& set : {first, second}) {
+    sets.places.push_back(std::get<1>(set));
+    sets.places.push_back(std::get<2>(set));
+  }
   sets.a = ragged_images(first, sets.owners[0]);
   sets.b = ragged_images(second, sets.owners[1]);
   const std::size_t pixels =
@@ -355,6 +366,7 @@ Sets descriptor_sets(const py::object& a, const py::object& b, double threshold,
   const auto first = a.cast<DescriptorTuple>(), second = b.cast<DescriptorTuple>();
   Sets sets;
   sets.owners.resize(2);
+  sets.places = {std::get<1>(first), std::get<1>(second)};
   sets.a = descriptor_items(first, sets.owners[0]);
   sets.b = descriptor_items(second, sets.owners[1]);
   sets.kernel = descriptor_kernel(match_rule, threshold);

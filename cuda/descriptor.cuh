@@ -224,6 +224,7 @@ __device__ void compare(const Rows& rows, const Part& part, std::uint32_t begin,
       const Nearest<seconds> seen = share_columns(of_column);
       const std::uint32_t at = j + 8 * (group / 2) + 2 * t + group % 2, index = first + at;
       if (index < n_wanted) to_columns.see(index, seen.plus(-static_cast<std::int32_t>(index)));
+      __syncwarp();  // tensor cores want the whole warp
     }
   }
   // 5. What the lanes saw from the rows.

@@ -1,5 +1,6 @@
 // An array as a caller has it: NumPy's, or one that lies on a device and says so by
-// `__cuda_array_interface__` or DLPack. Nothing is copied.
+// `__cuda_array_interface__`, as Python's DeviceArray does of whatever it was made of. Nothing is
+// copied.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -25,20 +26,6 @@ struct Array {
   }
 };
 
-// The start of a DLPack capsule, as its specification lays it out (dlpack.h, version 0 and 1 share
-// it).
-struct DLTensor {
-  void* data;
-  std::int32_t device_type, device_id;
-  std::int32_t n_axes;
-  std::uint8_t type_code, type_bits;
-  std::uint16_t type_lanes;
-  std::int64_t* shape;
-  std::int64_t* strides;
-  std::uint64_t byte_offset;
-};
-constexpr std::int32_t dl_cuda = 2;
-
 // Whether a type is that of unsigned integers of some bytes, or of signed ones: the same bits,
 // which is what libraries have that know no other of that size.
 inline bool is_integer(char kind, std::size_t bytes, std::size_t wanted) {
@@ -59,11 +46,9 @@ inline Array settled(Array array) {
   cudaPointerAttributes attributes{};
   check(cudaPointerGetAttributes(&attributes, array.data), "an array's device can't be told");
   array.device = attributes.type == cudaMemoryTypeDevice ? attributes.device : -1;
-  int before = 0;
-  check(cudaGetDevice(&before), "no device");
-  check(cudaSetDevice(attributes.device), "no such device");
+  const py::gil_scoped_release release;  // it may wait for a callback in Python
+  const OnThisDevice there(attributes.device);
   check(cudaDeviceSynchronize(), "the device failed");
-  check(cudaSetDevice(before), "no such device");
   return array;
 }
 
@@ -81,27 +66,6 @@ inline Array by_interface(const py::object& object, std::size_t element, const s
   return settled(std::move(array));
 }
 
-inline Array by_dlpack(const py::object& object, std::size_t element, const std::string& name) {
-  py::capsule capsule = object.attr("__dlpack__")();
-  const auto* tensor = static_cast<const DLTensor*>(capsule.get_pointer());
-  require(tensor->device_type == dl_cuda, name + " must lie on a CUDA device or be a NumPy array");
-  require(tensor->type_lanes == 1 && tensor->type_code < 2 &&
-              is_integer(tensor->type_code == 0 ? 'i' : 'u', tensor->type_bits / 8u, element),
-          name + " must have integers of " + std::to_string(element) + " bytes");
-  Array array{static_cast<const std::uint8_t*>(tensor->data) + tensor->byte_offset,
-              {},
-              -1,
-              py::make_tuple(object, capsule)};
-  std::vector<std::int64_t> strides;
-  for (std::int32_t axis = 0; axis < tensor->n_axes; ++axis) {
-    array.shape.push_back(static_cast<std::size_t>(tensor->shape[axis]));
-    if (tensor->strides)
-      strides.push_back(tensor->strides[axis] * static_cast<std::int64_t>(element));
-  }
-  if (tensor->strides) require_rows(array, strides, element, name);
-  return settled(std::move(array));
-}
-
 // An array of unsigned integers T with that many axes.
 template <class T>
 Array array_of(const py::object& object, std::size_t n_axes, const std::string& name) {
@@ -114,11 +78,9 @@ Array array_of(const py::object& object, std::size_t n_axes, const std::string& 
     array = {values.data(), {}, -1, object};
     for (py::ssize_t axis = 0; axis < values.ndim(); ++axis)
       array.shape.push_back(static_cast<std::size_t>(values.shape(axis)));
-  } else if (py::hasattr(object, "__cuda_array_interface__")) {
-    array = by_interface(object, sizeof(T), name);
   } else {
-    require(py::hasattr(object, "__dlpack__"), name + " must be an array");
-    array = by_dlpack(object, sizeof(T), name);
+    require(py::hasattr(object, "__cuda_array_interface__"), name + " must be an array");
+    array = by_interface(object, sizeof(T), name);
   }
   require(array.n_axes() == n_axes,
           name + " must have " + std::to_string(n_axes) + " axes, got shape " + array.shape_text());

@@ -20,15 +20,15 @@ std::size_t memory_of(int device, const Resources& resources) {
   const OnThisDevice here(device);
   std::size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "the device's memory can't be told");
-  const std::size_t most = free / 5 * 4;  // others use the device too
-  return resources.memory > 0 ? std::min(resources.memory, free) : most;
+  const std::size_t most = free / 5 * 4;  // others use the device too, and kernels need some
+  return resources.memory > 0 ? std::min(resources.memory, most) : most;
 }
 
 // Workers with all the memory they need; where it can't be had after all, with less.
 Workers workers_of(const Join& join, const Resources& resources, float* matrix,
                    std::vector<Unit>& units) {
   const std::size_t wanted =
-      resources.list_capacity > 0 ? resources.list_capacity : std::size_t{1} << 22;
+      resources.list_capacity > 0 ? resources.list_capacity : std::size_t{1} << 20;
   std::size_t memory = SIZE_MAX;
   for (const int device : resources.devices)
     memory = std::min(memory, memory_of(device, resources));
@@ -74,9 +74,9 @@ void run_all(Workers& workers, const std::vector<Unit>& units, Monitor& monitor)
     --n_running;
   };
   std::vector<std::thread> threads;
-  for (std::size_t k = 1; k < workers.size(); ++k) threads.emplace_back(work, k);
-  work(0);
   try {
+    for (std::size_t k = 1; k < workers.size(); ++k) threads.emplace_back(work, k);
+    work(0);
     for (; n_running > 0 && !failures[0]; monitor.check())
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
   } catch (...) {
@@ -144,7 +144,8 @@ std::vector<Usage> find_components(const Join& join, const Resources& resources,
     for (std::size_t k = 0; k < parents.size(); ++k)
       if (parents[k] != static_cast<std::int32_t>(k))
         united.push_back({parents[k], static_cast<std::int32_t>(k)});
-    sets.unite_all(united.data(), united.size(), pulse);
+    if (sets.unite_all(united.data(), united.size(), pulse) < united.size())
+      throw Failure(cudaErrorUnknown, "a device unites items that are not there");
   }
   sets.label(pulse);
   return usages(workers);

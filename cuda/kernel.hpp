@@ -23,9 +23,7 @@ struct Pairs {
 constexpr std::int32_t all_pairs = INT32_MIN;  // gap of a rectangle; 1 leaves i < j, 0 i <= j
 
 // Where scores go.
-//   matrix       all scores of a launch, (n_rows, n_cols) float32; of pairs that don't count
-//   nothing
-//                is written
+//   matrix       all scores of a launch, (n_rows, n_cols) float32; none for pairs that don't count
 //   edges        pairs above the threshold, in any order, and those that are still to be decided
 //   components   pairs above the threshold are united; those still to be decided are listed
 enum class Keep : std::int32_t { matrix, edges, components };

@@ -14,7 +14,8 @@ __device__ inline void mma_u8(std::uint32_t& c0, std::uint32_t& c1, std::uint32_
                               std::uint32_t a2, std::uint32_t a3, std::uint32_t b0,
                               std::uint32_t b1) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.u8.s32 "
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.u8.u8.s32 "
       "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+r"(c0), "+r"(c1), "+r"(c2), "+r"(c3)
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));

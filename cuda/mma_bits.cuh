@@ -22,13 +22,15 @@ constexpr bool counts_differing = false;
 // columns, so that words meet those of their place.
 __device__ inline void count_bits(uint4 rows, uint2 column, std::int32_t (&counts)[4]) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  asm("mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc "
+  asm volatile(
+      "mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc "
       "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
       : "=r"(counts[0]), "=r"(counts[1]), "=r"(counts[2]), "=r"(counts[3])
       : "r"(rows.x), "r"(rows.y), "r"(rows.z), "r"(rows.w), "r"(column.x), "r"(column.y), "r"(0));
 #elif defined(__CUDA_ARCH__)
   const auto eight_rows = [](std::uint32_t row, std::uint32_t word, std::int32_t* sums) {
-    asm("mma.sync.aligned.m8n8k128.row.col.s32.b1.b1.s32.xor.popc {%0, %1}, {%2}, {%3}, {%0, %1};"
+    asm volatile(
+        "mma.sync.aligned.m8n8k128.row.col.s32.b1.b1.s32.xor.popc {%0, %1}, {%2}, {%3}, {%0, %1};"
         : "+r"(sums[0]), "+r"(sums[1])
         : "r"(row), "r"(word));
   };

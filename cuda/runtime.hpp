@@ -9,7 +9,7 @@
 
 namespace clusterimg::cuda {
 
-// A call of the runtime that failed. After `is_lost` the device is of no use to this process.
+// A call of the runtime that failed.
 struct Failure : std::runtime_error {
   cudaError_t code;
   Failure(cudaError_t error, const std::string& what)
@@ -116,6 +116,24 @@ void launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, cudaStream
   check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...),
         "a kernel could not be launched");
 }
+
+// Uses a device on this thread, and the one before at its end. To choose a device opens it, so none
+// is chosen without need.
+class OnThisDevice {
+ public:
+  explicit OnThisDevice(int device) : device_(device) {
+    check(cudaGetDevice(&before_), "no device");
+    if (before_ != device_) check(cudaSetDevice(device_), "no such device");
+  }
+  OnThisDevice(const OnThisDevice&) = delete;
+  OnThisDevice& operator=(const OnThisDevice&) = delete;
+  ~OnThisDevice() {
+    if (before_ != device_) cudaSetDevice(before_);
+  }
+
+ private:
+  int device_, before_ = 0;
+};
 
 inline unsigned blocks_of(std::size_t n, std::size_t per_block) {
   return static_cast<unsigned>((n + per_block - 1) / per_block);

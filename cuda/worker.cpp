@@ -11,7 +11,8 @@
 
 namespace clusterimg::cuda {
 
-void Staging::copy(void* to, const void* from, std::size_t bytes, cudaStream_t stream) {
+void Staging::copy(void* to, const void* from, std::size_t bytes, cudaStream_t stream,
+                   Monitor& monitor) {
   for (std::size_t done = 0; done < bytes; done += piece) {
     const std::size_t n = std::min(piece, bytes - done);
     free_[next_].wait();
@@ -21,11 +22,12 @@ void Staging::copy(void* to, const void* from, std::size_t bytes, cudaStream_t s
           "a copy to the device failed");
     free_[next_].record(stream);
     next_ = 1 - next_;
+    monitor.check();
   }
 }
 
 void BlockMemory::load(const Items& items, Span span, const Kernel& kernel, Staging& staging,
-                       cudaStream_t stream) {
+                       cudaStream_t stream, Monitor& monitor) {
   const Parts parts = parts_of(items, span, kernel);
   const auto first = static_cast<std::size_t>(span.first), n = static_cast<std::size_t>(span.n);
   const std::size_t begin = items.begin_of(first), end = items.begin_of(first + n);
@@ -34,7 +36,7 @@ void BlockMemory::load(const Items& items, Span span, const Kernel& kernel, Stag
   span_ = {0, 0};  // until it is filled, should a call fail
   block_ = {span.first, span.n, memory, nullptr, nullptr, memory + parts.prepared};
   if (items.device < 0)
-    staging.copy(memory, from, (end - begin) * items.element_bytes, stream);
+    staging.copy(memory, from, (end - begin) * items.element_bytes, stream, monitor);
   else
     check(cudaMemcpyAsync(memory, from, (end - begin) * items.element_bytes, cudaMemcpyDefault,
                           stream),
@@ -43,12 +45,13 @@ void BlockMemory::load(const Items& items, Span span, const Kernel& kernel, Stag
     offsets_.resize(n + 1);
     for (std::size_t k = 0; k <= n; ++k)
       offsets_[k] = items.offsets[first + k] - items.offsets[first];
-    staging.copy(memory + parts.offsets, offsets_.data(), (n + 1) * sizeof(std::int64_t), stream);
+    staging.copy(memory + parts.offsets, offsets_.data(), (n + 1) * sizeof(std::int64_t), stream,
+                 monitor);
     block_.offsets = reinterpret_cast<const std::int64_t*>(memory + parts.offsets);
   }
   if (items.shapes) {
     staging.copy(memory + parts.shapes, items.shapes + 2 * first, 2 * n * sizeof(std::int32_t),
-                 stream);
+                 stream, monitor);
     block_.shapes = reinterpret_cast<const std::int32_t*>(memory + parts.shapes);
   }
   kernel.prepare(block_, stream);
@@ -84,8 +87,19 @@ void Worker::run(Queue& queue, Monitor& monitor) {
   try {
     work_through(queue, monitor);
   } catch (const Failure& failure) {
+    settle();
     throw Failure(failure, "device " + std::to_string(device_) + ", " + name_);
+  } catch (...) {
+    settle();
+    throw;
   }
+}
+
+// Waits for what is under way: its memory is about to be given back. That a device may have failed
+// is known by now.
+void Worker::settle() {
+  for (Slot& slot : slots_) cudaStreamSynchronize(slot.stream);
+  cudaGetLastError();
 }
 
 void Worker::work_through(Queue& queue, Monitor& monitor) {
@@ -116,7 +130,7 @@ BlockMemory& Worker::load(BlockMemory& memory, const Items& items, Span span, Sl
     memory.await(slot.stream);
   } else {
     finish_all(&memory, monitor);
-    memory.load(items, span, join_.kernel, staging_, slot.stream);
+    memory.load(items, span, join_.kernel, staging_, slot.stream, monitor);
   }
   return memory;
 }
@@ -196,6 +210,8 @@ void Worker::retry_in_pieces(Slot& slot, std::uint32_t count, Monitor& monitor) 
   ++cut_;
   const Unit whole = slot.unit;
   const std::int32_t tile = join_.kernel.tile();
+  if (whole.n_rows <= tile && whole.n_cols <= tile)
+    throw Failure(cudaErrorUnknown, "it lists more pairs than there are");
   const bool by_rows = whole.n_rows > tile;
   const std::int32_t n = by_rows ? whole.n_rows : whole.n_cols;
   // A quarter shorter than if pairs were spread evenly.
@@ -218,8 +234,14 @@ void Worker::take_edges(Slot& slot, std::uint32_t count, Monitor& monitor) {
         "a copy from the device failed");
   slot.done.record(slot.stream);
   wait(slot, monitor);
-  for (std::uint32_t k = 0; k < count; ++k)
-    if (slot.listed.data()[k].score > join_.threshold) edges_.push_back(slot.listed.data()[k]);
+  const Unit& unit = slot.unit;
+  for (std::uint32_t k = 0; k < count; ++k) {
+    const Edge& edge = slot.listed.data()[k];
+    const std::int32_t row = edge.i - unit.first_i(), col = edge.j - unit.first_j();
+    if (row < 0 || row >= unit.n_rows || col < 0 || col >= unit.n_cols)
+      throw Failure(cudaErrorUnknown, "it lists a pair that is not there");
+    if (edge.score > join_.threshold) edges_.push_back(edge);
+  }
 }
 
 // Copies a launch's scores into the matrix; in a triangle into both halves.
@@ -228,14 +250,22 @@ void Worker::take_matrix(const Slot& slot) {
   const auto n_cols = static_cast<std::size_t>(slot.unit.n_cols);
   const auto first_i = static_cast<std::size_t>(slot.unit.first_i());
   const auto first_j = static_cast<std::size_t>(slot.unit.first_j());
-  for (std::size_t r = 0; r < n_rows; ++r) {
+  const auto skipped = [&](std::size_t r) {  // columns before the diagonal
     const std::size_t i = first_i + r;
-    const std::size_t skipped = join_.triangle && i > first_j ? std::min(i - first_j, n_cols) : 0;
+    return join_.triangle && i > first_j ? std::min(i - first_j, n_cols) : 0;
+  };
+  for (std::size_t r = 0; r < n_rows; ++r) {
     const float* from = slot.scores.data() + r * n_cols;
-    std::copy(from + skipped, from + n_cols, matrix_ + i * join_.b.n + first_j + skipped);
-    if (!join_.triangle) continue;
-    for (std::size_t c = skipped; c < n_cols; ++c) matrix_[(first_j + c) * join_.b.n + i] = from[c];
+    std::copy(from + skipped(r), from + n_cols,
+              matrix_ + (first_i + r) * join_.b.n + first_j + skipped(r));
   }
+  if (!join_.triangle) return;
+  constexpr std::size_t side = 16;  // of a piece: a line of the cache on both sides
+  for (std::size_t row = 0; row < n_rows; row += side)
+    for (std::size_t col = 0; col < n_cols; col += side)
+      for (std::size_t r = row; r < std::min(row + side, n_rows); ++r)
+        for (std::size_t c = std::max(col, skipped(r)); c < std::min(col + side, n_cols); ++c)
+          matrix_[(first_j + c) * join_.b.n + first_i + r] = slot.scores.data()[r * n_cols + c];
 }
 
 std::vector<std::int32_t> Worker::parents() {

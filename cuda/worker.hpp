@@ -26,7 +26,7 @@ struct Usage {
 class Staging {
  public:
   Staging() : pieces_{Pinned<std::uint8_t>(piece), Pinned<std::uint8_t>(piece)} {}
-  void copy(void* to, const void* from, std::size_t bytes, cudaStream_t stream);
+  void copy(void* to, const void* from, std::size_t bytes, cudaStream_t stream, Monitor& monitor);
 
  private:
   static constexpr std::size_t piece = std::size_t{1} << 22;
@@ -46,7 +46,7 @@ class BlockMemory {
   const Block& block() const { return block_; }
   // Fills it in the order of `stream`.
   void load(const Items& items, Span span, const Kernel& kernel, Staging& staging,
-            cudaStream_t stream);
+            cudaStream_t stream, Monitor& monitor);
   // Lets a stream wait until it is filled.
   void await(cudaStream_t stream) {
     check(cudaStreamWaitEvent(stream, filled_, 0), "the device failed");
@@ -104,6 +104,7 @@ class Worker {
   };
 
   void work_through(Queue& queue, Monitor& monitor);
+  void settle();
   void start(Slot& slot, const Unit& unit, Monitor& monitor);
   void finish(Slot& slot, Monitor& monitor);
   void finish_all(const BlockMemory* user_of, Monitor& monitor);
@@ -129,21 +130,6 @@ class Worker {
   OnDevice<std::int32_t> parents_;
   std::array<Slot, n_slots> slots_;
   Edges edges_;
-};
-
-// Uses a device on this thread, and the one before at its end.
-class OnThisDevice {
- public:
-  explicit OnThisDevice(int device) {
-    check(cudaGetDevice(&before_), "no device");
-    check(cudaSetDevice(device), "no such device");
-  }
-  OnThisDevice(const OnThisDevice&) = delete;
-  OnThisDevice& operator=(const OnThisDevice&) = delete;
-  ~OnThisDevice() { cudaSetDevice(before_); }
-
- private:
-  int before_ = 0;
 };
 
 }  // namespace clusterimg::cuda

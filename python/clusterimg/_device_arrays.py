@@ -74,10 +74,12 @@ def is_on_device(values: Any) -> bool:
     """Return whether the values are on a CUDA device."""
     if isinstance(values, np.ndarray | list | tuple):
         return False
-    if isinstance(values, DeviceArray) or hasattr(values, "__cuda_array_interface__"):
+    if isinstance(values, DeviceArray):
         return True
-    device = getattr(values, "__dlpack_device__", None)
-    return device is not None and int(device()[0]) == _CUDA
+    device = getattr(values, "__dlpack_device__", None)  # first: torch can't tell every dtype the other way
+    if device is not None:
+        return int(device()[0]) == _CUDA
+    return hasattr(values, "__cuda_array_interface__")
 
 
 def device_array(values: Any) -> DeviceArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,15 +49,27 @@ def ways() -> Iterator[Any]:
         yield pytest.param("gpu", marks=pytest.mark.gpu)
 
 
+@pytest.fixture
+def emulate(
+    core: Any, machine: emulated.Machine, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], ModuleType]:
+    """Give the backend cuda on the emulated machine, with threads in an order."""
+
+    def give(order: str) -> ModuleType:
+        machine.order(order, seed=1)
+        monkeypatch.setattr(backend, "_core_cuda", core, raising=False)
+        monkeypatch.setattr(backend, "_missing", None)
+        return backend
+
+    return give
+
+
 @pytest.fixture(params=ways())
-def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def cuda(request: pytest.FixtureRequest) -> ModuleType:
     """The backend cuda: on the emulated machine, with threads in each order, and on a device."""
     if request.param == "gpu":
         if {"core", "machine"} & set(inspect.signature(request.function).parameters):
             pytest.skip("asks for the emulated machine itself")
         return backend
-    machine: emulated.Machine = request.getfixturevalue("machine")
-    machine.order(request.param, seed=1)
-    monkeypatch.setattr(backend, "_core_cuda", request.getfixturevalue("core"), raising=False)
-    monkeypatch.setattr(backend, "_missing", None)
-    return backend
+    emulated_in: Callable[[str], ModuleType] = request.getfixturevalue("emulate")
+    return emulated_in(request.param)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import emulated
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from clusterimg import DeviceError, Ragged
 from clusterimg.backends import _cuda_trial, cpp
 
-KERNELS = ("hamming", "signature", "ssim", "template", "sliding", "descriptor")
+KERNELS = tuple(_cuda_trial.JOINS)
 
 
 @pytest.fixture(params=KERNELS)
@@ -25,15 +26,14 @@ class Join:
 
     def __init__(self, kernel: str, n_items: int | None = None) -> None:
         self.kernel = kernel
-        self.values, self.options = _cuda_trial._set(kernel)
+        self.values = _cuda_trial.items(kernel)
+        self.options = dict(_cuda_trial.JOINS[kernel][0])
+        self.threshold = {"threshold": self.options.pop("threshold")}
         if kernel in ("descriptor", "sliding"):
             self.values = Ragged.concatenate([self.values] * 3)
-        if kernel == "ssim":  # prepared 32 images at a time
-            self.values = np.concatenate([self.values] * 4)
         if n_items is not None:
             few = np.arange(n_items)
             self.values = self.values.take(few) if isinstance(self.values, Ragged) else self.values[few]
-        self.threshold = {"threshold": _cuda_trial.THRESHOLDS[kernel]}
 
     def __len__(self) -> int:
         return len(self.values)
@@ -161,9 +161,9 @@ class Wrong:
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("what", ["edges", "components"])
 def test_a_device_that_answers_otherwise_is_not_used(
-    cuda: Any, core: Any, monkeypatch: pytest.MonkeyPatch, kernel: str, what: str
+    emulate: Callable[[str], Any], core: Any, monkeypatch: pytest.MonkeyPatch, kernel: str, what: str
 ) -> None:
-    join = Join(kernel)
+    cuda, join = emulate("forward"), Join(kernel)
     function = f"{'template' if kernel == 'sliding' else kernel}_edges"
     monkeypatch.setattr(cuda, "_tried", set())
     monkeypatch.setattr(cuda, "_core_cuda", Wrong(core, f"{kernel}_{what}"))

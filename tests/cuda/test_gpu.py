@@ -11,7 +11,7 @@ WHY_NOT = cuda.why_unavailable()
 
 @pytest.mark.gpu
 @pytest.mark.skipif(WHY_NOT is not None, reason=f"cuda: {WHY_NOT}")
-@pytest.mark.parametrize("kernel", _cuda_trial.THRESHOLDS)
+@pytest.mark.parametrize("kernel", _cuda_trial.JOINS)
 def test_every_device_answers_as_the_core(kernel: str) -> None:
     numbers = [device["number"] for device in cuda.devices()]
     assert numbers

@@ -44,6 +44,7 @@ __all__ = [
     "choose",
     "core_seconds",
     "device_seconds",
+    "device_share",
     "read_measured",
     "work_of",
     "write_measured",
@@ -180,7 +181,7 @@ def device_seconds(
     rate = sum(_rate(work.kernel, device) for device in devices)
     start = 0.0 if is_warm else figures.start * len(devices)
     copies = (work.n_bytes * len(devices) + work.bytes_out) / figures.transfer
-    cycles = work.pairs * work.elements * figures.cycles[work.kernel] * _share(work, _DEVICE_SHARES)
+    cycles = work.pairs * work.elements * figures.cycles[work.kernel] * device_share(work)
     return float(start + figures.call + copies + cycles / rate)
 
 
@@ -199,6 +200,11 @@ def core_seconds(work: Work, n_threads: int) -> float:
     if work.kernel == "sliding":
         element = min(element, work.larger * _SLIDING_TRANSFORMED)
     return work.pairs * element * _share(work, _SHARES) / n_threads
+
+
+def device_share(work: Work) -> float:
+    """Return the share of the time for all pairs that a join above the threshold takes on a device."""
+    return _share(work, _DEVICE_SHARES)
 
 
 def _share(work: Work, shares: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> float:

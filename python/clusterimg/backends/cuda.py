@@ -187,7 +187,8 @@ def _try(kernel: str, chosen: list[int] | None) -> None:
             f"device {wrong} of {_names()} gives other answers than the compiled core for a small set in "
             f"{kernel}, so it is not used: rerun with --backend cpp (backend='cpp' in Python), and report it"
         )
-    _tried.add((kernel, numbers))
+    if every:
+        _tried.add((kernel, numbers))
 
 
 def _ask(kernel: str, what: str, values: Any, **options: Any) -> Any:
