@@ -709,7 +709,8 @@ def test_dlpack_arrays_of_the_host_are_numpys() -> None:
     assert len(kernels.ssim_edges(pixels, threshold=0.5)) == 3
 
 
-def test_scores_of_pairs_need_the_host(stand_in: StandIn) -> None:
+@pytest.mark.parametrize("backend", ["cuda", "auto", "cpp"])
+def test_scores_of_pairs_need_the_host(stand_in: StandIn, backend: str) -> None:
     pair = {"i": np.array([0], np.int32), "j": np.array([1], np.int32)}
-    with pytest.raises(UsageError, match="arrays of the host"):
-        select("cuda").scores("hamming", OnDevice(codes(9)), **pair)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="scored on the host: move them"):
+        select(backend).scores("hamming", OnDevice(codes(9)), **pair)  # type: ignore[arg-type]

@@ -132,7 +132,9 @@ class Engine:
         j: NDArray[np.int32],
         **options: Any,
     ) -> NDArray[np.float64]:
-        """Return the canonical scores of the pairs `(i[k], j[k])`."""
+        """Return the canonical scores of the pairs `(i[k], j[k])`, of values on the host."""
+        if are_on_device([values] if others is None else [values, others]):
+            raise UsageError(f"listed pairs are scored on the host: {HOW_TO_MOVE}")
         function = getattr(self.backend, f"{kernel}_scores")
         scores: NDArray[np.float64] = function(values, others, i=i, j=j, n_threads=self.n_threads, **options)
         return scores

@@ -252,7 +252,7 @@ def hamming_matrix(codes: Any, others: Any = None, **options: Any) -> Matrix:
 
 def hamming_scores(codes: Any, others: Any = None, **options: Any) -> Scores:
     """Return the shares of equal bits of listed pairs."""
-    return cpp.hamming_scores(_on_host(codes), _on_host(others), **options)
+    return cpp.hamming_scores(codes, others, **options)
 
 
 def signature_edges(signatures: Any, others: Any = None, **options: Any) -> Edges:
@@ -275,7 +275,7 @@ def signature_matrix(signatures: Any, others: Any = None, **options: Any) -> Mat
 
 def signature_scores(signatures: Any, others: Any = None, **options: Any) -> Scores:
     """Return the shares of equal slots of listed pairs."""
-    return cpp.signature_scores(_on_host(signatures), _on_host(others), **options)
+    return cpp.signature_scores(signatures, others, **options)
 
 
 def ssim_edges(images: Any, others: Any = None, **options: Any) -> Edges:
@@ -304,7 +304,7 @@ def ssim_matrix(images: Any, others: Any = None, **options: Any) -> Matrix:
 
 def ssim_scores(images: Any, others: Any = None, **options: Any) -> Scores:
     """Return the canonical mean SSIM of listed pairs."""
-    return cpp.ssim_scores(_on_host(images), _on_host(others), **options)
+    return cpp.ssim_scores(images, others, **options)
 
 
 def template_edges(images: Any, others: Any = None, **options: Any) -> Edges:
@@ -333,7 +333,7 @@ def _template(what: str, *sets: Any, **options: Any) -> Any:
 
 def template_scores(images: Any, others: Any = None, **options: Any) -> Scores:
     """Return the template matching scores of listed pairs."""
-    return cpp.template_scores(_on_host(images), _on_host(others), **options)
+    return cpp.template_scores(images, others, **options)
 
 
 def descriptor_edges(descriptors: Ragged, others: Ragged | None = None, **options: Any) -> Edges:
@@ -356,7 +356,7 @@ def descriptor_matrix(descriptors: Ragged, others: Ragged | None = None, **optio
 
 def descriptor_scores(descriptors: Ragged, others: Ragged | None = None, **options: Any) -> Scores:
     """Return the shares of good cross-checked matches of listed pairs."""
-    return cpp.descriptor_scores(_on_host(descriptors), _on_host(others), **options)
+    return cpp.descriptor_scores(descriptors, others, **options)
 
 
 # --- what is the compiled core's ---
