@@ -32,10 +32,6 @@ using Array = py::array_t<T, py::array::c_style>;
 template <class T>
 using MaybeArray = std::optional<Array<T>>;
 
-std::string shape_of(const py::array& array) {
-  return py::str(array.attr("shape")).cast<std::string>();
-}
-
 template <class T>
 std::size_t length(const Array<T>& array, py::ssize_t axis = 0) {
   return static_cast<std::size_t>(array.shape(axis));
@@ -256,14 +252,6 @@ TemplateJoin template_join(const Array<std::uint8_t>& a, const Array<std::uint8_
   return {{scorer, length(a), length(b)}, a.data(), b.data(), height, width, asked.threshold};
 }
 
-void check_offsets(const Array<std::int64_t>& offsets, std::size_t total) {
-  require(offsets.ndim() == 1 && offsets.shape(0) >= 1 && offsets.at(0) == 0 &&
-              offsets.at(offsets.shape(0) - 1) == static_cast<std::int64_t>(total),
-          "offsets must rise from 0 to the number of rows " + std::to_string(total));
-  for (py::ssize_t k = 1; k < offsets.shape(0); ++k)
-    require(offsets.at(k - 1) <= offsets.at(k), "offsets must never fall");
-}
-
 // Flattened images of any sizes, their offsets (n + 1), their shapes (n, 2).
 using ImageTuple = std::tuple<Array<std::uint8_t>, Array<std::int64_t>, Array<std::int32_t>>;
 
@@ -271,15 +259,8 @@ RaggedImages ragged_images(const ImageTuple& parts) {
   const auto& [pixels, offsets, shapes] = parts;
   require(pixels.ndim() == 1, "pixels must be one-dimensional, got " + shape_of(pixels));
   check_offsets(offsets, length(pixels));
-  const std::size_t n = length(offsets) - 1;
-  require(shapes.ndim() == 2 && length(shapes) == n && shapes.shape(1) == 2,
-          "shapes must have shape (n_images, 2), got " + shape_of(shapes));
-  for (py::ssize_t k = 0; k < static_cast<py::ssize_t>(n); ++k) {
-    const std::int64_t height = shapes.at(k, 0), width = shapes.at(k, 1);
-    require(height > 0 && width > 0 && height * width == offsets.at(k + 1) - offsets.at(k),
-            "image " + std::to_string(k) + " must hold height x width pixels");
-  }
-  return {pixels.data(), offsets.data(), shapes.data(), n};
+  check_sides(shapes, offsets);
+  return {pixels.data(), offsets.data(), shapes.data(), length(offsets) - 1};
 }
 
 Join<SlidingScorer> sliding_join(const ImageTuple& a, const ImageTuple& b, Asked asked) {
@@ -317,23 +298,15 @@ DescriptorSets descriptor_sets(const DescriptorTuple& parts) {
   require(words.ndim() == 2 && words.shape(1) == 4,
           "descriptors must have shape (total, 4) in 64-bit words, got " + shape_of(words));
   check_offsets(offsets, length(words));
-  const std::size_t n = length(offsets) - 1;
-  for (py::ssize_t k = 0; k < static_cast<py::ssize_t>(n); ++k)
-    require(offsets.at(k + 1) - offsets.at(k) < (1 << 20),
-            "an image must have fewer than 1048576 descriptors");
-  return {words.data(), offsets.data(), n};
+  check_descriptor_counts(offsets);
+  return {words.data(), offsets.data(), length(offsets) - 1};
 }
 
 Join<DescriptorScorer> descriptor_join(const DescriptorTuple& a, const DescriptorTuple& b,
                                        Asked asked, const std::string& rule,
                                        std::uint32_t max_distance) {
-  require(rule == "absolute" || rule == "relative" || rule == "ratio",
-          "rule must be absolute, relative or ratio, got " + rule);
+  const MatchRule match_rule = match_rule_of(rule, max_distance);
   const DescriptorSets sets = descriptor_sets(a), others = descriptor_sets(b);
-  const MatchRule match_rule{rule == "absolute"   ? MatchRule::absolute
-                             : rule == "relative" ? MatchRule::relative
-                                                  : MatchRule::ratio,
-                             max_distance};
   return {{sets, others, match_rule, asked.threshold}, sets.n, others.n};
 }
 

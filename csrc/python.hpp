@@ -21,6 +21,48 @@ inline void require(bool condition, const std::string& message) {
   if (!condition) throw py::value_error(message);
 }
 
+inline std::string shape_of(const py::array& array) {
+  return py::str(array.attr("shape")).cast<std::string>();
+}
+
+// Where each item begins, and how high and wide images are: (n + 1), (n, 2).
+using Offsets = py::array_t<std::int64_t, py::array::c_style>;
+using Sides = py::array_t<std::int32_t, py::array::c_style>;
+
+inline void check_offsets(const Offsets& offsets, std::size_t total) {
+  require(offsets.ndim() == 1 && offsets.shape(0) >= 1 && offsets.at(0) == 0 &&
+              offsets.at(offsets.shape(0) - 1) == static_cast<std::int64_t>(total),
+          "offsets must rise from 0 to the number of rows " + std::to_string(total));
+  for (py::ssize_t k = 1; k < offsets.shape(0); ++k)
+    require(offsets.at(k - 1) <= offsets.at(k), "offsets must never fall");
+}
+
+inline void check_sides(const Sides& shapes, const Offsets& offsets) {
+  const py::ssize_t n = offsets.shape(0) - 1;
+  require(shapes.ndim() == 2 && shapes.shape(0) == n && shapes.shape(1) == 2,
+          "shapes must have shape (n_images, 2), got " + shape_of(shapes));
+  for (py::ssize_t k = 0; k < n; ++k) {
+    const std::int64_t height = shapes.at(k, 0), width = shapes.at(k, 1);
+    require(height > 0 && width > 0 && height * width == offsets.at(k + 1) - offsets.at(k),
+            "image " + std::to_string(k) + " must hold height x width pixels");
+  }
+}
+
+inline void check_descriptor_counts(const Offsets& offsets) {
+  for (py::ssize_t k = 1; k < offsets.shape(0); ++k)
+    require(offsets.at(k) - offsets.at(k - 1) < (1 << 20),
+            "an image must have fewer than 1048576 descriptors");
+}
+
+inline MatchRule match_rule_of(const std::string& rule, std::uint32_t max_distance) {
+  require(rule == "absolute" || rule == "relative" || rule == "ratio",
+          "rule must be absolute, relative or ratio, got " + rule);
+  return {rule == "absolute"   ? MatchRule::absolute
+          : rule == "relative" ? MatchRule::relative
+                               : MatchRule::ratio,
+          max_distance};
+}
+
 // Hands a vector's memory to NumPy without a copy.
 template <class T, class Allocator>
 py::array to_array(std::vector<T, Allocator>&& values,

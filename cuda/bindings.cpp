@@ -13,6 +13,7 @@
 #include "driver.hpp"
 #include "edge.hpp"
 #include "launch.hpp"
+#include "pairwise.hpp"
 
 using namespace clusterimg;
 using namespace clusterimg::cuda;
@@ -21,22 +22,22 @@ namespace {
 
 constexpr int least_capability = 75;
 
-int capability(const cudaDeviceProp& properties) {
-  return 10 * properties.major + properties.minor;
+// Such as 90; 0 if it can't be told. All properties of a device would take far longer.
+int capability(int device) {
+  int major = 0, minor = 0;
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
+  return 10 * major + minor;
 }
 
 // Devices by number that can run our kernels.
 std::vector<int> usable_devices() {
   int n = 0;
   if (cudaGetDeviceCount(&n) != cudaSuccess) n = 0;
-  cudaGetLastError();
   std::vector<int> usable;
-  for (int k = 0; k < n; ++k) {
-    cudaDeviceProp properties{};
-    if (cudaGetDeviceProperties(&properties, k) == cudaSuccess &&
-        capability(properties) >= least_capability)
-      usable.push_back(k);
-  }
+  for (int k = 0; k < n; ++k)
+    if (capability(k) >= least_capability) usable.push_back(k);
+  cudaGetLastError();
   return usable;
 }
 
@@ -150,49 +151,42 @@ struct Sets {
   std::vector<py::object> places{};  // offsets and shapes
 };
 
-cuda::Join join_of(const Sets& sets, bool triangle, double threshold, Keep keep) {
+// Runs `find(join, resources, monitor)`, which returns what each device did, if there are pairs.
+template <class Find>
+void run_join(const Sets& sets, bool triangle, Keep keep, const Asked& asked, const Find& find) {
+  latest().clear();
+  if (sets.a.n == 0 || sets.b.n == 0) return;
   require(sets.a.n < most_items && sets.b.n < most_items,
           "a set must have fewer than 2147483648 items");
-  return {*sets.kernel, sets.a, sets.b, triangle, threshold, keep};
+  const cuda::Join join{*sets.kernel, sets.a, sets.b, triangle, asked.threshold, keep};
+  const Resources resources = asked.resources();
+  run_released(asked.progress,
+               [&](Monitor& monitor) { latest() = find(join, resources, monitor); });
 }
 
 py::array edges_of(const Sets& sets, bool triangle, const Asked& asked) {
   Edges edges;
-  latest().clear();
-  if (sets.a.n > 0 && sets.b.n > 0) {
-    const cuda::Join join = join_of(sets, triangle, asked.threshold, Keep::edges);
-    const Resources resources = asked.resources();
-    run_released(asked.progress,
-                 [&](Monitor& monitor) { latest() = find_edges(join, resources, edges, monitor); });
-  }
+  run_join(sets, triangle, Keep::edges, asked, [&](const auto& join, const auto& on, Monitor& m) {
+    return find_edges(join, on, edges, m);
+  });
   return to_array(std::move(edges), edge_dtype());
 }
 
 py::array_t<std::int32_t> components_of(const Sets& sets, const Asked& asked) {
   py::array_t<std::int32_t> out(static_cast<py::ssize_t>(sets.a.n));
   std::int32_t* labels = out.mutable_data();
-  latest().clear();
-  if (sets.a.n > 0) {
-    const cuda::Join join = join_of(sets, true, asked.threshold, Keep::components);
-    const Resources resources = asked.resources();
-    run_released(asked.progress, [&](Monitor& monitor) {
-      latest() = find_components(join, resources, labels, monitor);
-    });
-  }
+  run_join(sets, true, Keep::components, asked, [&](const auto& join, const auto& on, Monitor& m) {
+    return find_components(join, on, labels, m);
+  });
   return out;
 }
 
 py::array_t<float> matrix_of(const Sets& sets, bool triangle, const Asked& asked) {
   py::array_t<float> out({sets.a.n, sets.b.n});
   float* scores = out.mutable_data();
-  latest().clear();
-  if (sets.a.n > 0 && sets.b.n > 0) {
-    const cuda::Join join = join_of(sets, triangle, asked.threshold, Keep::matrix);
-    const Resources resources = asked.resources();
-    run_released(asked.progress, [&](Monitor& monitor) {
-      latest() = fill_matrix(join, resources, scores, monitor);
-    });
-  }
+  run_join(sets, triangle, Keep::matrix, asked, [&](const auto& join, const auto& on, Monitor& m) {
+    return fill_matrix(join, on, scores, m);
+  });
   return out;
 }
 
@@ -227,44 +221,27 @@ void def_kernel(py::module_& m, const std::string& name, const char* input, cons
   m.def((name + "_matrix").c_str(),
         [make](const py::object& a, const py::object& b, const py::object& report,
                const Devices& on, std::size_t bytes, Options... options) {
-          return matrix_of(make(a, b.is_none() ? a : b, no_threshold, options...), b.is_none(),
-                           Asked{no_threshold, on, bytes, 0, report});
+          return matrix_of(make(a, b.is_none() ? a : b, no_score, options...), b.is_none(),
+                           Asked{no_score, on, bytes, 0, report});
         },
         values, others, py::kw_only(), progress, devices, memory, option_args...);
 }
 
 // --- inputs of each kernel ---
 
+// Two sets of rows of one length, and the kernel for them.
 template <class Word>
-Items rows_of(const Array& array) {
-  return {array.data, array.shape[0], sizeof(Word), array.shape[1], nullptr, nullptr, array.device};
-}
-
-// Two sets of rows of one length.
-template <class Word>
-std::pair<Array, Array> row_sets(const py::object& a, const py::object& b,
-                                 const std::string& name) {
-  Array first = array_of<Word>(a, 2, name), second = array_of<Word>(b, 2, "others");
+Sets row_sets(const py::object& a, const py::object& b, double threshold, const std::string& name,
+              std::unique_ptr<Kernel> (*make)(std::size_t, double)) {
+  const Array first = array_of<Word>(a, 2, name), second = array_of<Word>(b, 2, "others");
   require(first.shape[1] > 0 && first.shape[1] == second.shape[1],
           name + " and others must have as many columns, one at least, got " + first.shape_text() +
               " and " + second.shape_text());
-  return {std::move(first), std::move(second)};
-}
-
-Sets hamming_sets(const py::object& a, const py::object& b, double threshold) {
-  auto [first, second] = row_sets<std::uint64_t>(a, b, "codes");
-  return {hamming_kernel(first.shape[1], threshold),
-          rows_of<std::uint64_t>(first),
-          rows_of<std::uint64_t>(second),
-          {first, second}};
-}
-
-Sets signature_sets(const py::object& a, const py::object& b, double threshold) {
-  auto [first, second] = row_sets<std::uint32_t>(a, b, "signatures");
-  return {signature_kernel(first.shape[1], threshold),
-          rows_of<std::uint32_t>(first),
-          rows_of<std::uint32_t>(second),
-          {first, second}};
+  const auto items = [](const Array& rows) {
+    return Items{rows.data, rows.shape[0], sizeof(Word), rows.shape[1],
+                 nullptr,   nullptr,       rows.device};
+  };
+  return {make(first.shape[1], threshold), items(first), items(second), {first, second}};
 }
 
 Items images_of(const Array& array) {
@@ -286,19 +263,8 @@ Sets image_sets(const py::object& a, const py::object& b, double threshold, std:
   return {make(height, width, threshold), images_of(first), images_of(second), {first, second}};
 }
 
-using Numbers = py::array_t<std::int64_t, py::array::c_style>;
-using Sides = py::array_t<std::int32_t, py::array::c_style>;
-
-void check_offsets(const Numbers& offsets, std::size_t total) {
-  require(offsets.ndim() == 1 && offsets.shape(0) >= 1 && offsets.at(0) == 0 &&
-              offsets.at(offsets.shape(0) - 1) == static_cast<std::int64_t>(total),
-          "offsets must rise from 0 to the number of rows " + std::to_string(total));
-  for (py::ssize_t k = 1; k < offsets.shape(0); ++k)
-    require(offsets.at(k - 1) <= offsets.at(k), "offsets must never fall");
-}
-
 // The longest item.
-std::size_t most_between(const Numbers& offsets) {
+std::size_t most_between(const Offsets& offsets) {
   std::int64_t most = 0;
   for (py::ssize_t k = 1; k < offsets.shape(0); ++k)
     most = std::max(most, offsets.at(k) - offsets.at(k - 1));
@@ -306,22 +272,20 @@ std::size_t most_between(const Numbers& offsets) {
 }
 
 // Flattened images of any sizes, their offsets (n + 1), their shapes (n, 2).
-using ImageTuple = std::tuple<py::object, Numbers, Sides>;
+using ImageTuple = std::tuple<py::object, Offsets, Sides>;
 
 Items ragged_images(const ImageTuple& parts, Array& pixels) {
   const auto& [values, offsets, shapes] = parts;
   pixels = array_of<std::uint8_t>(values, 1, "pixels");
   check_offsets(offsets, pixels.shape[0]);
-  const std::size_t n = static_cast<std::size_t>(offsets.shape(0)) - 1;
-  require(
-      shapes.ndim() == 2 && static_cast<std::size_t>(shapes.shape(0)) == n && shapes.shape(1) == 2,
-      "shapes must have shape (n_images, 2)");
-  for (py::ssize_t k = 0; k < static_cast<py::ssize_t>(n); ++k) {
-    const std::int64_t height = shapes.at(k, 0), width = shapes.at(k, 1);
-    require(height > 0 && width > 0 && height * width == offsets.at(k + 1) - offsets.at(k),
-            "image " + std::to_string(k) + " must hold height x width pixels");
-  }
-  return {pixels.data, n, 1, 0, offsets.data(), shapes.data(), pixels.device};
+  check_sides(shapes, offsets);
+  return {pixels.data,
+          static_cast<std::size_t>(offsets.shape(0)) - 1,
+          1,
+          0,
+          offsets.data(),
+          shapes.data(),
+          pixels.device};
 }
 
 Sets sliding_sets(const py::object& a, const py::object& b, double threshold) {
@@ -341,7 +305,7 @@ Sets sliding_sets(const py::object& a, const py::object& b, double threshold) {
 }
 
 // Descriptors of all images as 64-bit words (total, 4), and their offsets (n + 1).
-using DescriptorTuple = std::tuple<py::object, Numbers>;
+using DescriptorTuple = std::tuple<py::object, Offsets>;
 
 Items descriptor_items(const DescriptorTuple& parts, Array& words) {
   const auto& [values, offsets] = parts;
@@ -349,7 +313,7 @@ Items descriptor_items(const DescriptorTuple& parts, Array& words) {
   require(words.shape[1] == 4,
           "descriptors must have shape (total, 4) in 64-bit words, got " + words.shape_text());
   check_offsets(offsets, words.shape[0]);
-  require(most_between(offsets) < (1 << 20), "an image must have fewer than 1048576 descriptors");
+  check_descriptor_counts(offsets);
   return {
       words.data,  static_cast<std::size_t>(offsets.shape(0)) - 1, 32, 0, offsets.data(), nullptr,
       words.device};
@@ -357,12 +321,7 @@ Items descriptor_items(const DescriptorTuple& parts, Array& words) {
 
 Sets descriptor_sets(const py::object& a, const py::object& b, double threshold,
                      const std::string& rule, std::uint32_t max_distance) {
-  require(rule == "absolute" || rule == "relative" || rule == "ratio",
-          "rule must be absolute, relative or ratio, got " + rule);
-  const MatchRule match_rule{rule == "absolute"   ? MatchRule::absolute
-                             : rule == "relative" ? MatchRule::relative
-                                                  : MatchRule::ratio,
-                             max_distance};
+  const MatchRule match_rule = match_rule_of(rule, max_distance);
   const auto first = a.cast<DescriptorTuple>(), second = b.cast<DescriptorTuple>();
   Sets sets;
   sets.owners.resize(2);
@@ -379,8 +338,13 @@ PYBIND11_MODULE(_core_cuda, m) {
   py::register_exception<Failure>(m, "DeviceFailure", PyExc_RuntimeError);
   m.doc() = "CUDA kernels of clusterimg: exact pairwise image similarity on arrays.";
 
-  def_kernel(m, "hamming", "codes", hamming_sets);
-  def_kernel(m, "signature", "signatures", signature_sets);
+  def_kernel(m, "hamming", "codes", [](const py::object& a, const py::object& b, double threshold) {
+    return row_sets<std::uint64_t>(a, b, threshold, "codes", hamming_kernel);
+  });
+  def_kernel(m, "signature", "signatures",
+             [](const py::object& a, const py::object& b, double threshold) {
+               return row_sets<std::uint32_t>(a, b, threshold, "signatures", signature_kernel);
+             });
   def_kernel(m, "ssim", "images", [](const py::object& a, const py::object& b, double threshold) {
     return image_sets(a, b, threshold, 7, ssim_kernel);
   });

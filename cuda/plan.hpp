@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 #include "items.hpp"
@@ -46,9 +45,8 @@ struct Plan {
   std::size_t slot_bytes() const { return capacity * sizeof(Edge) + matrix_size * sizeof(float); }
 };
 
-// Numbers of items are int32. A matrix has no threshold.
+// Numbers of items are int32.
 constexpr std::size_t most_items = std::size_t{1} << 31;
-constexpr double no_threshold = -std::numeric_limits<double>::infinity();
 
 constexpr std::size_t n_slots = 2;  // launches under way on a device
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <numeric>
 #include <thread>
 
 #include "launch.hpp"
@@ -42,10 +41,10 @@ void BlockMemory::load(const Items& items, Span span, const Kernel& kernel, Stag
                           stream),
           "a copy between devices failed");
   if (items.offsets) {
-    offsets_.resize(n + 1);
+    std::vector<std::int64_t> offsets(n + 1);
     for (std::size_t k = 0; k <= n; ++k)
-      offsets_[k] = items.offsets[first + k] - items.offsets[first];
-    staging.copy(memory + parts.offsets, offsets_.data(), (n + 1) * sizeof(std::int64_t), stream,
+      offsets[k] = items.offsets[first + k] - items.offsets[first];
+    staging.copy(memory + parts.offsets, offsets.data(), (n + 1) * sizeof(std::int64_t), stream,
                  monitor);
     block_.offsets = reinterpret_cast<const std::int64_t*>(memory + parts.offsets);
   }
@@ -76,7 +75,7 @@ Worker::Worker(int device, const Join& join, const Plan& plan, float* matrix)
       b_{BlockMemory(plan.b_bytes), BlockMemory(plan.b.size() > 1 ? plan.b_bytes : 0)},
       parents_(join.keep == Keep::components ? join.a.n : 0),
       slots_{Slot(plan, join.keep == Keep::edges), Slot(plan, join.keep == Keep::edges)} {
-  bytes_ = plan.a_bytes + plan.b_bytes * (plan.b.size() > 1 ? 2 : 1) + n_slots * plan.slot_bytes() +
+  bytes_ = a_.capacity() + b_[0].capacity() + b_[1].capacity() + n_slots * plan.slot_bytes() +
            parents_.bytes();
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, device_), "no such device");

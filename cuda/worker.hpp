@@ -54,7 +54,6 @@ class BlockMemory {
 
  private:
   OnDevice<std::uint8_t> memory_;
-  std::vector<std::int64_t> offsets_;
   Event filled_;
   Span span_{0, 0};
   Block block_{};

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import as_core
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -36,18 +38,8 @@ def near_codes(n: int, n_words: int, seed: int = 0) -> Codes:
     return packed(centres[rng.integers(0, 8, n)] ^ turned)
 
 
-def assert_edges(cuda: Any, codes: Codes, others: Codes | None, threshold: float) -> None:
-    np.testing.assert_array_equal(
-        cuda.hamming_edges(codes, others, threshold=threshold),
-        cpp.hamming_edges(codes, others, threshold=threshold),
-    )
-
-
-def assert_components(cuda: Any, codes: Codes, threshold: float) -> None:
-    np.testing.assert_array_equal(
-        cuda.hamming_components(codes, threshold=threshold),
-        cpp.components(cpp.hamming_edges(codes, threshold=threshold), len(codes)),
-    )
+assert_edges = partial(as_core.assert_edges, "hamming")
+assert_components = partial(as_core.assert_components, "hamming")
 
 
 @pytest.mark.parametrize("n", SIZES)

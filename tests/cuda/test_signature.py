@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import as_core
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -35,17 +37,8 @@ def with_top_bits(values: NDArray[np.integer], top: int = 0) -> Signatures:
     return ((values.astype(np.uint64) % 2**28 + top * 2**28) * inverse % 2**32).astype(np.uint32)
 
 
-def assert_edges(cuda: Any, a: Signatures, b: Signatures | None, threshold: float) -> None:
-    np.testing.assert_array_equal(
-        cuda.signature_edges(a, b, threshold=threshold), cpp.signature_edges(a, b, threshold=threshold)
-    )
-
-
-def assert_components(cuda: Any, signatures: Signatures, threshold: float) -> None:
-    np.testing.assert_array_equal(
-        cuda.signature_components(signatures, threshold=threshold),
-        cpp.components(cpp.signature_edges(signatures, threshold=threshold), len(signatures)),
-    )
+assert_edges = partial(as_core.assert_edges, "signature")
+assert_components = partial(as_core.assert_components, "signature")
 
 
 @pytest.mark.parametrize("n", SIZES)

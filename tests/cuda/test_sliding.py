@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import as_core
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -47,13 +48,7 @@ def assert_as_cpp(
 ) -> None:
     """Compare matrices, and edges and components at some thresholds."""
     left, right = Ragged.from_images(list(a)), None if b is None else Ragged.from_images(list(b))
-    np.testing.assert_array_equal(cuda.template_matrix(left, right), cpp.template_matrix(left, right))
-    for threshold in thresholds:
-        edges = cpp.template_edges(left, right, threshold=threshold)
-        np.testing.assert_array_equal(cuda.template_edges(left, right, threshold=threshold), edges)
-        if right is None:
-            labels = cuda.template_components(left, threshold=threshold)
-            np.testing.assert_array_equal(labels, cpp.components(edges, len(left)))
+    as_core.assert_joins("template", cuda, left, right, thresholds)
 
 
 def test_small_shapes(cuda: Any) -> None:

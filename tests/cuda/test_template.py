@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import as_core
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -45,15 +46,7 @@ def images_of(n: int, height: int, width: int) -> Images:
 
 def assert_as_cpp(cuda: Any, a: Images, b: Images | None = None, thresholds: Any = (0.0, 0.6, 0.97)) -> None:
     """Compare matrices, and edges and components at some thresholds."""
-    wanted = cpp.template_matrix(a, b)
-    np.testing.assert_array_equal(cuda.template_matrix(a, b), wanted)
-    for threshold in thresholds:
-        edges = cpp.template_edges(a, b, threshold=threshold)
-        np.testing.assert_array_equal(cuda.template_edges(a, b, threshold=threshold), edges)
-        if b is None:
-            np.testing.assert_array_equal(
-                cuda.template_components(a, threshold=threshold), cpp.components(edges, len(a))
-            )
+    as_core.assert_joins("template", cuda, a, b, thresholds)
 
 
 @pytest.mark.parametrize("n", [1, 2, 33, 65, SIDE, SIDE + 1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -36,6 +37,7 @@ class Devices:
         self._backend, self._n_threads, self._is_named = backend, n_threads, is_named
         self._reason: str | None = None  # why no device is used, or none any more
         self._found: list[dict[str, Any]] | None = None  # the devices, once they were asked for
+        self._figures = _crossover.MODELLED  # or those measured on the first of them
         self.kernels: dict[str, KernelUse] = {}
         self.fallbacks: list[str] = []
         self.passed_over: dict[str, str] = {}
@@ -52,17 +54,19 @@ class Devices:
         work = _crossover.work_of(kernel, *sets, threshold=threshold)
         if kernel == "hamming" and what != "matrix" and self._may_pay(work):  # or it takes no index
             plan = self._backend.hamming_plan(*sets, threshold=threshold)
-            work = _crossover.work_of(kernel, *sets, threshold=threshold, plan=plan)
+            work = replace(work, plan=plan)
         if not self._may_pay(work):
             return None
         if self._found is None:
             self._ask()
         if not self._found:
             return None
-        figures = _crossover.read_measured(self._found[0]["name"])
-        is_warm = _cuda().is_warm()
         return _crossover.choose(
-            work, self._found, n_threads=self._n_threads, is_warm=is_warm, figures=figures
+            work,
+            self._found,
+            n_threads=self._n_threads,
+            is_warm=_cuda().is_warm(),
+            figures=self._figures,
         )
 
     def _ask(self) -> None:
@@ -72,6 +76,8 @@ class Devices:
         try:
             if self._reason is None:
                 self._found = cuda.devices()
+            if self._found:
+                self._figures = _crossover.read_measured(self._found[0]["name"])
         except DeviceError as error:
             self._reason = str(error)
         if self._reason is not None and cuda.is_built():  # or it would be news to everybody
