@@ -32,14 +32,6 @@ inline bool is_integer(char kind, std::size_t bytes, std::size_t wanted) {
   return (kind == 'u' || kind == 'i') && bytes == wanted;
 }
 
-inline void require_rows(const Array& array, const std::vector<std::int64_t>& strides,
-                         std::size_t element, const std::string& name) {
-  std::size_t step = element;
-  for (std::size_t axis = array.n_axes(); axis-- > 0; step *= array.shape[axis])
-    require(array.shape[axis] < 2 || strides[axis] == static_cast<std::int64_t>(step),
-            name + " must be contiguous in C order");
-}
-
 // Notes which device has it, and waits for what was to write it.
 inline Array settled(Array array) {
   if (array.data == nullptr) return array;  // of an empty one
@@ -61,8 +53,8 @@ inline Array by_interface(const py::object& object, std::size_t element, const s
   array.shape = facts["shape"].cast<std::vector<std::size_t>>();
   array.data =
       reinterpret_cast<const void*>(facts["data"].cast<py::tuple>()[0].cast<std::uintptr_t>());
-  if (facts.contains("strides") && !facts["strides"].is_none())
-    require_rows(array, facts["strides"].cast<std::vector<std::int64_t>>(), element, name);
+  require(!facts.contains("strides") || facts["strides"].is_none(),
+          name + " must be contiguous in C order, and say so by no strides");
   return settled(std::move(array));
 }
 

@@ -47,7 +47,7 @@ class Devices:
         if self._is_named:
             return Choice(True, "asked for by name") if kernel != "cosine" else None
         if are_on_device(sets):
-            self._need(sets)
+            self._need()
             return Choice(True, "the values are there")
         if kernel == "cosine" or self._reason is not None:
             return None
@@ -92,7 +92,7 @@ class Devices:
         seconds = _crossover.core_seconds(work, self._n_threads)
         return seconds > call and seconds > call + (0.0 if _cuda().is_warm() else start)
 
-    def _need(self, sets: Sequence[Any]) -> None:
+    def _need(self) -> None:
         """Raise `UsageError` unless values on a device can be used there."""
         reason = _cuda().why_unavailable()
         if reason is not None:
