@@ -10,6 +10,7 @@ import argparse
 import ctypes
 import hashlib
 import importlib.machinery
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -24,7 +25,6 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import pybind11
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +48,8 @@ def why_not() -> str | None:
     """Return None if the module can be built here, else what is missing."""
     if sys.platform != "linux":
         return "the emulation of CUDA runs on Linux"
+    if importlib.util.find_spec("pybind11") is None:
+        return "the emulated CUDA module is built with pybind11, which is not installed"
     return None if shutil.which(COMPILER) else f"no {COMPILER} to build the emulated CUDA module"
 
 
@@ -111,6 +113,8 @@ def _compile(folder: Path, flags: list[str], includes: list[Path], unit: Path) -
         fresh = target.with_suffix(f".{os.getpid()}")
         # As nvcc does with what it compiles for a device.
         begin = ["-include", "cuda_runtime.h"] if unit.suffix == ".cu" else []
+        import pybind11
+
         system = (pybind11.get_include(), sysconfig.get_paths()["include"])
         command = [COMPILER, *flags, *(f"-I{path}" for path in includes)]
         command += [part for path in system for part in ("-isystem", path)]
@@ -146,7 +150,7 @@ def _digest(*parts: str | bytes) -> str:
 @cache
 def _versions() -> str:
     compiler = subprocess.run([COMPILER, "--version"], capture_output=True, text=True, check=True).stdout
-    return f"{compiler}{sys.version}{pybind11.__version__}"
+    return f"{compiler}{sys.version}{importlib.metadata.version('pybind11')}"
 
 
 def _run(command: list[str]) -> None:
