@@ -1,12 +1,13 @@
 """The deep path: what each embedding and each cluster model finds, what the label-free choice is worth.
 
-    CLUSTERIMG_DATA=… python benchmarks/bench_deep.py [deep] [deep-choice] [deep-pairs] [deep-speed] [--write]
+    CLUSTERIMG_DATA=… python benchmarks/bench_deep.py [PART …] [--write]
 
 prints tables in Markdown; with `--write` they replace those in benchmarks/README.md. Embeddings are kept in
 the folder that CLUSTERIMG_CACHE names, if it does, so that a second run is quick.
 
 deep:         ARI and NMI of embedding x model, of the best candidate and of the one chosen without labels.
 deep-choice:  how far the chosen one is from the best, by the rule that chooses.
+deep-losses:  what autoencoders find, by the loss that they were trained with.
 deep-pairs:   precision, recall and F1 of pairs by their cosine, by threshold.
 deep-speed:   images a CPU second: training by loss, embedding by network. One thread.
 """
@@ -20,8 +21,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +46,6 @@ from clusterimg.deep.selection import Row, fit_all
 
 SETS = ("coil100_dev", "orl_faces_dev", "mnist_dev", "cifar10_dev", "caltech101_dev")
 SEEDS = (0, 1, 2)
-SMALL = {"epochs": 30, "depth": 3}  # at 32 pixels: a sixth of the time that the defaults take
 DEFAULT = "neighbours"
 SHOWN = ("kmeans", "agglomerative", "dbscan", "gaussianmixture", "hdbscan")
 Vectors = NDArray[np.float32]
@@ -82,9 +83,9 @@ def pixels(known: Known, seed: int) -> Vectors:
     return components(flat, 64)
 
 
-def autoencoder(known: Known, seed: int) -> Vectors:
-    pictures = known.pictures(32)
-    model = ci.deep.train(pictures, size=32, seed=seed, device="cpu", threads=1, **SMALL)
+def autoencoder(known: Known, seed: int, **options: Any) -> Vectors:
+    pictures = known.pictures(64)
+    model = ci.deep.train(pictures, seed=seed, device="cpu", threads=1, **options)
     return ci.deep.embedder(model, n_threads=1)(pictures)
 
 
@@ -98,11 +99,18 @@ def whitened(known: Known, seed: int) -> Vectors:
 
 EMBEDDINGS: dict[str, tuple[Callable[[Known, int], Vectors], str]] = {
     "pixels": (pixels, "pixels, PCA 64"),
-    "autoencoder": (autoencoder, "autoencoder, 32 pixels, 30 epochs"),
+    "autoencoder": (autoencoder, "autoencoder"),
     "lite0": (lite0, "efficientnet-lite0"),
     "whitened": (whitened, "efficientnet-lite0, PCA 64, whitened"),
 }
-SEEDED = ("autoencoder",)
+PERCEPTUAL = {"loss": "perceptual", "perceptual_network": "efficientnet-lite0"}
+BY_LOSS: dict[str, tuple[Callable[[Known, int], Vectors], str]] = {
+    "autoencoder": EMBEDDINGS["autoencoder"],
+    "l1": (partial(autoencoder, loss="l1"), "l1"),
+    "perceptual": (partial(autoencoder, **PERCEPTUAL), "perceptual, efficientnet-lite0"),
+    "reconstruction": (partial(autoencoder, contrastive=0.0), "mse alone, without the contrastive term"),
+}
+SEEDED = tuple(BY_LOSS)
 
 
 def kept(name: str, known: Known, seed: int) -> Vectors:
@@ -113,7 +121,7 @@ def kept(name: str, known: Known, seed: int) -> Vectors:
     if folder and path.exists():
         vectors: Vectors = np.load(path)
         return vectors
-    vectors = unit_vectors(EMBEDDINGS[name][0](known, seed))
+    vectors = unit_vectors({**EMBEDDINGS, **BY_LOSS}[name][0](known, seed))
     if folder:
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, vectors)

@@ -225,7 +225,8 @@ class Batches:
 
     def _by_representatives(self, groups: NDArray[np.int64], starts: NDArray[np.int64]) -> merging.Merged:
         if self._linking.is_plain:
-            return merging.representatives(groups, starts, self._store, self._method, self._engine)
+            report = self.reporter("merge")
+            return merging.representatives(groups, starts, self._store, self._method, self._engine, report)
         bonds = self._linking.bonds(self.files)
         return merging.linked_representatives(
             groups, bonds, starts, self._store, self._method, self._engine, self._linking

@@ -10,7 +10,8 @@ the index of the first image of each batch, and n.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,12 +66,20 @@ def starts(parts: Sequence[Labels]) -> NDArray[np.int64]:
 
 
 def representatives(
-    groups: Groups, starts: NDArray[np.int64], store: Store, method: Method, engine: Engine
+    groups: Groups,
+    starts: NDArray[np.int64],
+    store: Store,
+    method: Method,
+    engine: Engine,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Merged:
-    """Join groups whose first images are similar.
+    """Join groups whose first images are similar, or as the method joins them.
 
     A representative that is similar to no other keeps its group as it is.
     """
+    joined = method.join(groups, starts, partial(take, store, starts), engine, progress)
+    if joined is not None:
+        return Merged(*joined)
     first = first_members(groups)
     chosen = distinct(first[first >= 0])
     if len(starts) < 3 or not len(chosen):
@@ -78,9 +87,9 @@ def representatives(
     labels, edges, selection = method.cluster(take(store, starts, chosen), engine)
     if edges is not None:
         edges["i"], edges["j"] = chosen[edges["i"]], chosen[edges["j"]]
-    joined = np.where(labels >= 0, labels, np.arange(len(chosen)) + labels.max(initial=-1) + 1)
+    of_group = np.where(labels >= 0, labels, np.arange(len(chosen)) + labels.max(initial=-1) + 1)
     groups, members = groups.copy(), groups >= 0
-    groups[members] = joined[np.searchsorted(chosen, first[members])]
+    groups[members] = of_group[np.searchsorted(chosen, first[members])]
     return Merged(number_by_appearance(groups), edges, selection)
 
 

@@ -75,10 +75,26 @@ def test_batches_are_merged_by_representatives(photos: Path, tmp_path: Path) -> 
     assert partition(result.files, result.labels) == partition(result.files, groups(result.files))
 
 
+@pytest.mark.parametrize(("size", "options"), [(15, {}), (12, {"pca": 6})])
+def test_batches_of_different_groups(tmp_path: Path, size: int, options: dict[str, Any]) -> None:
+    """Files in the order of their groups: most groups are in one batch, and no other is like them."""
+    images = {f"{k // 6}_{k % 6}.png": noisy(picture(k // 6), k) for k in range(36)}
+    folder = save(tmp_path / "sorted", images)
+    result = ci.run(folder, **QUARTERS, **options, out=tmp_path / "out", batch_size=size)
+    truth = np.array([int(file[0]) for file in result.files], np.int32)
+    assert partition(result.files, result.labels) == partition(result.files, truth)
+    assert result.summary["selections"][-1]["of"] == "representatives"
+    assert (tmp_path / "out" / "projection_representatives.png").exists()
+
+
 @pytest.mark.parametrize("last", [1, 2, 4])
 def test_a_last_batch_of_any_size(photos: Path, tmp_path: Path, last: int) -> None:
     result = ci.run(photos, **QUARTERS, out=tmp_path / "out", batch_size=30 - last)
     assert result.summary["counts"]["batches"] == 2 and len(result.labels) == 30
+    first = result.batches == 0
+    assert partition(result.files[: 30 - last], result.labels[first]) == partition(
+        result.files[: 30 - last], groups(result.files)[first]
+    )
 
 
 def test_results_are_merged_later_without_the_network(photos: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,13 +101,14 @@ class Candidate:
         return Candidate(self.model, tuple((name, params.get(name, value)) for name, value in self.params))
 
 
-def parse_models(texts: Sequence[str] | None, n: int) -> list[Candidate]:
+def parse_models(texts: Sequence[str] | None, n: int, *, of_groups: bool = False) -> list[Candidate]:
     """Return the candidates of `--models` for n points; of the default models if there is no text.
 
     A text is `MODEL` or `MODEL:PARAMETER=VALUE,VALUE,…,PARAMETER=VALUE,…`: a comma parts values, and a part
     with a `=` begins the next parameter. Each value of a parameter is tried with each value of the others.
     Values are numbers, words, true, false and none; an `eps` may be a share, such as `50%` (`Quantile`). If
-    the number or the size of the clusters is not given, a grid that follows n takes its place.
+    the number or the size of the clusters is not given, a grid that follows n takes its place; where points
+    stand for groups (`of_groups`), of which many may be like no other, it goes up to n clusters.
 
     Raises
     ------
@@ -117,11 +118,12 @@ def parse_models(texts: Sequence[str] | None, n: int) -> list[Candidate]:
     specs = default_models(n) if texts is None else texts
     if isinstance(specs, str) or not specs:
         raise UsageError(f"models must be a list of texts such as 'kmeans:n_clusters=5,10', got {specs!r}")
-    found = [candidate for text in specs for candidate in _parsed(text, n)]
+    sizes = _sizes_of_groups if of_groups else _default_sizes
+    found = [candidate for text in specs for candidate in _parsed(text, n, sizes)]
     return list(dict.fromkeys(found))
 
 
-def _parsed(text: str, n: int) -> Iterator[Candidate]:
+def _parsed(text: str, n: int, sizes: Callable[[str, int], Sequence[Value]]) -> Iterator[Candidate]:
     name, _, listed = text.strip().partition(":")
     key = name.strip().lower()
     key = {model.class_name.lower(): name for name, model in MODELS.items()}.get(key, key)
@@ -131,7 +133,7 @@ def _parsed(text: str, n: int) -> Iterator[Candidate]:
     if key == "agglomerative" and any(value is not None for value in lists.get("distance_threshold", ())):
         lists.setdefault("n_clusters", [None])
     if MODELS[key].size not in lists:
-        lists = {MODELS[key].size: _default_sizes(key, n), **lists}
+        lists = {MODELS[key].size: list(sizes(key, n)), **lists}
     for values in itertools.product(*lists.values()):
         candidate = Candidate(key, tuple(zip(lists, values, strict=True)))
         _check(candidate)
@@ -210,7 +212,7 @@ _MANY, _VERY_MANY = 2_000, 20_000
 """Above so many points fewer candidates are tried, and above so many cheaper models only."""
 
 
-def _default_sizes(model: str, n: int) -> list[Value]:
+def _default_sizes(model: str, n: int) -> Sequence[Value]:
     """Return the values of the parameter that the number of clusters hangs on."""
     if model == "dbscan":
         return [Quantile(percent) for percent in ((10, 25, 50, 75, 90) if n <= _MANY else (25, 50, 75))]
@@ -218,8 +220,17 @@ def _default_sizes(model: str, n: int) -> list[Value]:
         sizes = (2, 3, 5, 8, 12, 20) if n <= _MANY else (3, 8, 20)
         return [size for size in sizes if size <= max(2, n // 4)]
     if model == "agglomerative":  # one tree is cut at all of them
-        return list(spread(2, max(2, n // 2), 32))
-    return list(spread(2, max(2, min(round(4 * math.sqrt(n)), n // 2, 1_000)), 16 if n <= _MANY else 8))
+        return spread(2, max(2, n // 2), 32)
+    return spread(2, max(2, min(round(4 * math.sqrt(n)), n // 2, 1_000)), 16 if n <= _MANY else 8)
+
+
+def _sizes_of_groups(model: str, n: int) -> Sequence[Value]:
+    """Return the same for n points that stand for groups: near to few clusters, and near to n of them."""
+    if not MODELS[model].size.startswith("n_"):
+        return _default_sizes(model, n)
+    count = 32 if model == "agglomerative" else 8
+    few = spread(2, max(2, n - 1), count)
+    return sorted({*few, *(max(2, n + 1 - k) for k in few)})
 
 
 def spread(low: int, high: int, count: int) -> list[int]:

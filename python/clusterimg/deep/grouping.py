@@ -19,6 +19,7 @@ from ..methods.deep import NO_THRESHOLD, Deep
 from .choices import RULES
 from .cluster_models import parse_models
 from .embedding import reduced
+from .joining import Batched, choose_joined, medoids, spread_sample
 from .selection import Selection, choose
 
 __all__ = ["DeepModels"]
@@ -66,7 +67,7 @@ class DeepModels(Deep):
         """Return the clusters of the best model. Copies of an image share its cluster."""
         first, unique = self._unique(features)
         vectors = np.asarray(features.take_values(unique))
-        points = reduced(vectors, self.pca, whiten=self.whiten) if self.pca or self.whiten else vectors
+        [points] = self._reduced(vectors)
         selection = choose(
             points,
             parse_models(self.models, len(points)),
@@ -78,6 +79,44 @@ class DeepModels(Deep):
         )
         labels = _with_copies(selection.labels, first, unique)
         return Clusters(labels, None, _Told(selection, points))
+
+    def join(
+        self,
+        groups: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        features_of: Callable[[NDArray[Any]], Features],
+        engine: Engine,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Clusters:
+        """Return the clusters of all batches: those of the best model over a medoid of each group."""
+        batch = np.searchsorted(starts, np.flatnonzero(groups >= 0), side="right")
+        if not len(batch) or batch[0] == batch[-1]:  # nothing to join
+            return Clusters(number_by_appearance(groups), None)
+        images = Batched(starts, features_of)
+        chosen, places = medoids(groups, images)
+        members = spread_sample(images, self.seed, self.memory)
+        points, seen = self._reduced(images.vectors_of(chosen), images.vectors_of(members))
+        labels, selection = choose_joined(
+            points,
+            seen,
+            places[members],
+            self.models,
+            n_images=len(images),
+            seed=self.seed,
+            memory=self.memory,
+            n_jobs=engine.n_threads,
+            rule=self.rule,
+            progress=progress,
+        )
+        found = np.where(places >= 0, labels[places], -1)
+        return Clusters(number_by_appearance(found), None, _Told(selection, seen))
+
+    def _reduced(self, *vectors: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Return vectors in their common principal components, where that is asked for."""
+        if not (self.pca or self.whiten):
+            return list(vectors)
+        together = reduced(np.concatenate(vectors), self.pca, whiten=self.whiten)
+        return np.split(together, np.cumsum([len(each) for each in vectors])[:-1])
 
 
 def _with_copies(

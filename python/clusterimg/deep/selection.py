@@ -118,13 +118,9 @@ def choose(
     if n < _LEAST_POINTS:
         note = f"two clusters of two take {_LEAST_POINTS} points, there are {n}: all are outliers"
         return nothing(np.full(n, -1, np.int32), note=note)
-    with warnings.catch_warnings():  # of models that did not converge, which the rows say
-        warnings.simplefilter("ignore")
-        sample = sample_of(array, seed, bound)
-        fits = fit_all(
-            array, resolved(array, tried, seed), seed, bound, n_jobs or os.cpu_count() or 1, progress
-        )
-        scores = [None if fit.labels is None else sample.scores(fit.labels[sample.drawn]) for fit in fits]
+    sample = sample_of(array, seed, bound)
+    fits = fit_all(array, resolved(array, tried, seed), seed, bound, n_jobs, progress)
+    scores = [None if fit.labels is None else sample.scores(fit.labels[sample.drawn]) for fit in fits]
     return _selected(array, fits, scores, sample, rule, seed)
 
 
@@ -149,7 +145,10 @@ def fit_all(
     n_jobs: int,
     progress: Progress | None,
 ) -> list[Fit]:
-    """Return the fit of each candidate, in their order; an `eps` must be a distance (`resolved`)."""
+    """Return the fit of each candidate, in their order; an `eps` must be a distance (`resolved`).
+
+    `n_jobs` are fitted at once, 0 for as many as there are cores.
+    """
     few_dims = reduced(points, seed) if any(c.model == "gaussianmixture" for c in candidates) else points
     groups = groups_of(candidates)
     jobs, sizes = [], []
@@ -160,7 +159,11 @@ def fit_all(
         fits = partial(fit_group, seen, members, seed)
         jobs.append(fits if n_bytes <= memory else partial(left_out, members, n_bytes, memory))
         sizes.append(n_bytes if n_bytes <= memory else 0)
-    results = run_jobs(jobs, sizes, n_jobs=n_jobs, memory=memory, progress=progress)
+    with warnings.catch_warnings():  # of models that did not converge, which the rows say
+        warnings.simplefilter("ignore")
+        results = run_jobs(
+            jobs, sizes, n_jobs=n_jobs or os.cpu_count() or 1, memory=memory, progress=progress
+        )
     indices = [index for group in groups for index in group]
     found = dict(zip(indices, (fit for result in results for fit in result), strict=True))
     return [found[index] for index in range(len(candidates))]

@@ -55,6 +55,7 @@ _MARKS = {
     "dbscan": ("#7a5195", "^"),
     "hdbscan": ("#5b8c3e", "D"),
     "gaussianmixture": ("#b3476b", "v"),
+    "apart": (INK, "*"),
 }
 
 
@@ -199,9 +200,7 @@ def _draw_projection(figure: Figure, places: Floats, labels: NDArray[np.int32], 
     handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="upper left", bbox_to_anchor=(0.79, 0.885), frameon=False, fontsize=9)
     way = "t-SNE" if LEAST_TSNE <= len(places) <= MOST_TSNE else "principal components"
-    part = (
-        f", {len(places):,} of {len(selection.labels):,} points" if len(places) < selection.n_points else ""
-    )
+    part = f", {len(places):,} of {selection.n_points:,} points" if len(places) < selection.n_points else ""
     _headline(figure, f"The clusters in two dimensions ({way}{part})", _summary(selection))
 
 

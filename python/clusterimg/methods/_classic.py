@@ -84,6 +84,24 @@ class Method(ABC):
     ) -> Clusters:
         """Return the clusters; `progress(done, total)` counts what `stage` names."""
 
+    def join(
+        self,
+        groups: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        features_of: Callable[[NDArray[Any]], Features],
+        engine: Engine,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Clusters | None:
+        """Return the clusters that groups of different batches make together.
+
+        None where the first images of groups are to be clustered as images are; else the labels of all.
+
+        groups : (n,) a number for images known to belong together, -1 for outliers
+        starts : index of the first image of each batch, and n
+        features_of : features of images, by rising indices
+        """
+        return None
+
 
 class Classic(Method):
     """A method whose clusters are the connected components of its similar pairs."""
