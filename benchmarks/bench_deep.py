@@ -8,6 +8,7 @@ the folder that CLUSTERIMG_CACHE names, if it does, so that a second run is quic
 deep:         ARI and NMI of embedding x model, of the best candidate and of the one chosen without labels.
 deep-choice:  how far the chosen one is from the best, by the rule that chooses.
 deep-losses:  what autoencoders find, by the loss that they were trained with.
+deep-batches: what is left of it where the images come in batches.
 deep-pairs:   precision, recall and F1 of pairs by their cosine, by threshold.
 deep-speed:   images a CPU second: training by loss, embedding by network. One thread.
 """
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from threadpoolctl import threadpool_limits
 
 import clusterimg as ci
 import readme
+from clusterimg._types import Features
 from clusterimg.backends import select
 from clusterimg.deep._candidate_fits import resolved
 from clusterimg.deep._ranking import ranked
@@ -41,8 +44,10 @@ from clusterimg.deep._scores import sample_of
 from clusterimg.deep.cluster_models import parse_models
 from clusterimg.deep.embedding import reduced as components
 from clusterimg.deep.embedding import unit_vectors
+from clusterimg.deep.grouping import DeepModels
 from clusterimg.deep.pictures import PictureShape, read_pictures
 from clusterimg.deep.selection import Row, fit_all
+from clusterimg.merging import groups_of
 
 SETS = ("coil100_dev", "orl_faces_dev", "mnist_dev", "cifar10_dev", "caltech101_dev")
 SEEDS = (0, 1, 2)
@@ -203,7 +208,7 @@ def spread(values: Sequence[float]) -> str:
 
 def deep(data: Path) -> Iterator[str]:
     yield (
-        f"Seeds {', '.join(map(str, SEEDS))}: mean ± standard deviation. By model: ARI of the best of its "
+        f"Seeds {_listed(SEEDS)}: mean ± standard deviation. By model: ARI of the best of its "
         "default grid, found with the labels. Chosen: without them."
     )
     yield ""
@@ -232,6 +237,10 @@ def deep(data: Path) -> Iterator[str]:
         yield "| " + " | ".join(cells) + " |"
 
 
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))
+
+
 def max_of(ari: dict[str, float], model: str) -> float:
     return max(value for name, value in ari.items() if name.partition(":")[0] == model)
 
@@ -258,6 +267,55 @@ def deep_choice(data: Path) -> Iterator[str]:
     yield f"| within .05, of {n} | | | " + " | ".join(map(str, within)) + " |"
 
 
+def deep_losses(data: Path) -> Iterator[str]:
+    yield f"ARI of the clusters chosen without labels, and of KMeans at the true k; seeds {_listed(SEEDS)}."
+    yield ""
+    yield "| set | " + " | ".join(f"{text}: chosen | KMeans" for _, text in BY_LOSS.values()) + " |"
+    yield "|---" * (1 + 2 * len(BY_LOSS)) + "|"
+    for name in SETS:
+        cells = []
+        for loss in BY_LOSS:
+            runs = [of_seed(data, name, loss, seed) for seed in SEEDS]
+            cells += [spread([run.ari[run.chosen[DEFAULT]] for run in runs])]
+            cells += [spread([run.at_true_k for run in runs])]
+        yield f"| {name} | " + " | ".join(cells) + " |"
+
+
+def deep_batches(data: Path) -> Iterator[str]:
+    """What is lost by batches."""
+    yield "ARI of the merged clusters. Images in the order of their files, that is of their groups, or shuffled."
+    yield ""
+    heads = [f"{count} batches, {order}" for order in ("by group", "shuffled") for count in BATCHES]
+    yield "| set | embedding | one batch | " + " | ".join(heads) + " |"
+    yield "|---" * (3 + len(heads)) + "|"
+    for name in SETS:
+        known = of_set(data, name)
+        n = len(known.paths)
+        for embedding in ("autoencoder", "lite0"):
+            vectors = kept(embedding, known, 0)
+            cells = [f"{merged(known.groups, vectors, n):.2f}"]
+            for order in (np.arange(n), np.random.default_rng(0).permutation(n)):
+                cells += [f"{merged(known.groups[order], vectors[order], -(-n // k)):.2f}" for k in BATCHES]
+            yield f"| {name} | {EMBEDDINGS[embedding][1]} | " + " | ".join(cells) + " |"
+
+
+BATCHES = (2, 5)
+
+
+def merged(groups: NDArray[np.int64], vectors: Vectors, batch_size: int) -> float:
+    """Return the ARI of what becomes of the clusters of batches."""
+    n, engine = len(vectors), select(n_threads=1)
+    method = DeepModels(about={"dimensions": vectors.shape[1]}, memory=4 << 30)
+    digests = np.arange(2 * n, dtype=np.uint64).reshape(n, 2).view(np.uint8)  # no copies
+    shapes, is_odd = np.ones((n, 2), np.int32), np.zeros(n, bool)
+    features = Features("deep", {}, vectors, shapes, is_odd, is_odd, digests)
+    starts = [*range(0, n, batch_size), n]
+    batches = [np.arange(start, end) for start, end in pairwise(starts)]
+    parts = [method.cluster(features.take(batch), engine).labels for batch in batches]
+    found = method.join(groups_of(parts), np.array(starts), features.take, engine).labels
+    return agreement(groups, found)[0]
+
+
 def deep_pairs(data: Path) -> Iterator[str]:
     """Near-duplicates by the cosine of efficientnet-lite0, among distractors."""
     pool = Known.read(data, "tiny_pool_dev")
@@ -273,11 +331,11 @@ def deep_pairs(data: Path) -> Iterator[str]:
         for known, found in zip(sets, edges, strict=True):
             groups = np.concatenate([known.groups, known.groups.max() + 1 + np.arange(len(pool.paths))])
             labels = ci.components(found[found["score"] > threshold], len(groups))
-            cells.append(", ".join(f"{value:.3f}" for value in pairwise(groups, labels)))
+            cells.append(", ".join(f"{value:.3f}" for value in of_pairs(groups, labels)))
         yield f"| {threshold:.2f} | " + " | ".join(cells) + " |"
 
 
-def pairwise(groups: NDArray[np.int64], labels: NDArray[np.int32]) -> tuple[float, float, float]:
+def of_pairs(groups: NDArray[np.int64], labels: NDArray[np.int32]) -> tuple[float, float, float]:
     """Return precision, recall and F1 over pairs."""
     alone = np.where(labels >= 0, labels, len(labels) + np.arange(len(labels)))
     (_, wrong), (missed, right) = pair_confusion_matrix(groups, alone)
@@ -319,7 +377,14 @@ def deep_speed(data: Path) -> Iterator[str]:
 def main() -> None:
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        parts = {"deep": deep, "deep-choice": deep_choice, "deep-pairs": deep_pairs, "deep-speed": deep_speed}
+        parts = {
+            "deep": deep,
+            "deep-choice": deep_choice,
+            "deep-losses": deep_losses,
+            "deep-batches": deep_batches,
+            "deep-pairs": deep_pairs,
+            "deep-speed": deep_speed,
+        }
         readme.run_parts(__doc__, parts)
 
 

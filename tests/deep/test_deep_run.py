@@ -75,7 +75,7 @@ def test_batches_are_merged_by_representatives(photos: Path, tmp_path: Path) -> 
     assert partition(result.files, result.labels) == partition(result.files, groups(result.files))
 
 
-@pytest.mark.parametrize(("size", "options"), [(15, {}), (12, {"pca": 6})])
+@pytest.mark.parametrize(("size", "options"), [(18, {}), (12, {"pca": 6})])
 def test_batches_of_different_groups(tmp_path: Path, size: int, options: dict[str, Any]) -> None:
     """Files in the order of their groups: most groups are in one batch, and no other is like them."""
     images = {f"{k // 6}_{k % 6}.png": noisy(picture(k // 6), k) for k in range(36)}
