@@ -283,7 +283,7 @@ def deep_losses(data: Path) -> Iterator[str]:
 
 def deep_batches(data: Path) -> Iterator[str]:
     """What is lost by batches."""
-    yield "ARI of the merged clusters. Images in the order of their files, that is of their groups, or shuffled."
+    yield "ARI of the merged clusters. Images in the order of their files, group by group, or shuffled."
     yield ""
     heads = [f"{count} batches, {order}" for order in ("by group", "shuffled") for count in BATCHES]
     yield "| set | embedding | one batch | " + " | ".join(heads) + " |"

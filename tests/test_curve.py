@@ -157,7 +157,7 @@ def test_the_truth_lies_in_the_interval(sample: int) -> None:
 def test_estimates_are_unbiased() -> None:
     features = planted(1000, 2)
     whole = curve([features])
-    some = [curve([features], sample=100, seed=seed) for seed in range(200)]
+    some = [curve([features], sample=100, seed=seed) for seed in range(100)]
     for threshold in (0.7, 0.85):
         truth, found = whole.at(threshold), [one.at(threshold) for one in some]
         for name in ("pairs", "images"):
