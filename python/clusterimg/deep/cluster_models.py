@@ -205,7 +205,7 @@ def default_models(n: int) -> list[str]:
     if n <= _VERY_MANY:
         models = ["kmeans", "agglomerative:linkage=ward", "hdbscan", "dbscan:min_samples=4"]
         return [*models, "gaussianmixture:covariance_type=diag"]
-    return ["minibatchkmeans", "gaussianmixture:covariance_type=diag"]
+    return ["minibatchkmeans", "agglomerative:linkage=ward", "gaussianmixture:covariance_type=diag"]
 
 
 _MANY, _VERY_MANY = 2_000, 20_000
@@ -225,11 +225,10 @@ def _default_sizes(model: str, n: int) -> Sequence[Value]:
 
 
 def _sizes_of_groups(model: str, n: int) -> Sequence[Value]:
-    """Return the same for n points that stand for groups: near to few clusters, and near to n of them."""
-    if not MODELS[model].size.startswith("n_"):
+    """Return the same for n points that stand for groups; where it costs nothing, near to n clusters too."""
+    if model != "agglomerative":
         return _default_sizes(model, n)
-    count = 32 if model == "agglomerative" else 8
-    few = spread(2, max(2, n - 1), count)
+    few = spread(2, max(2, n - 1), 32)
     return sorted({*few, *(max(2, n + 1 - k) for k in few)})
 
 
