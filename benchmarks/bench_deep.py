@@ -110,7 +110,7 @@ EMBEDDINGS: dict[str, tuple[Callable[[Known, int], Vectors], str]] = {
 }
 PERCEPTUAL = {"loss": "perceptual", "perceptual_network": "efficientnet-lite0"}
 BY_LOSS: dict[str, tuple[Callable[[Known, int], Vectors], str]] = {
-    "autoencoder": EMBEDDINGS["autoencoder"],
+    "autoencoder": (autoencoder, "mse"),
     "l1": (partial(autoencoder, loss="l1"), "l1"),
     "perceptual": (partial(autoencoder, **PERCEPTUAL), "perceptual, efficientnet-lite0"),
     "reconstruction": (partial(autoencoder, contrastive=0.0), "mse alone, without the contrastive term"),

@@ -1,8 +1,9 @@
 """Clusters of batches to clusters of the whole folder.
 
 `representatives` compares the first image of each cluster across batches and joins the clusters of
-similar ones: it can't see pairs that only other members or outliers would show. `exact` compares all
-images of all batches, so its clusters are those of one batch. `no` leaves each batch as it is.
+similar ones: it can't see pairs that only other members or outliers would show. A method may have its own
+way (`Method.join`): cluster models join medoids (deep/merging.py). `exact` compares all images of all
+batches, so its clusters are those of one batch. `no` leaves each batch as it is.
 
 `groups` are int64 (n,): a number for the images known to belong together, -1 for the others; `starts`
 the index of the first image of each batch, and n.
@@ -84,13 +85,13 @@ def representatives(
     chosen = distinct(first[first >= 0])
     if len(starts) < 3 or not len(chosen):
         return Merged(number_by_appearance(groups), None)
-    labels, edges, selection = method.cluster(take(store, starts, chosen), engine)
-    if edges is not None:
-        edges["i"], edges["j"] = chosen[edges["i"]], chosen[edges["j"]]
+    labels, edges, _ = method.cluster(take(store, starts, chosen), engine)
+    assert edges is not None, "a method without similar pairs has its own way to join groups"
+    edges["i"], edges["j"] = chosen[edges["i"]], chosen[edges["j"]]
     of_group = np.where(labels >= 0, labels, np.arange(len(chosen)) + labels.max(initial=-1) + 1)
     groups, members = groups.copy(), groups >= 0
     groups[members] = of_group[np.searchsorted(chosen, first[members])]
-    return Merged(number_by_appearance(groups), edges, selection)
+    return Merged(number_by_appearance(groups), edges)
 
 
 def linked_representatives(

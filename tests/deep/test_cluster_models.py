@@ -21,11 +21,13 @@ from clusterimg.deep.cluster_models import (  # noqa: E402
     MODELS,
     Candidate,
     Quantile,
+    are_sizes_given,
     default_models,
     parse_models,
     spread,
 )
 
+WARD = "agglomerative:n_clusters=2,9,40,linkage=ward"
 BLOBS, TRUTH = make_blobs(120, 6, centers=5, random_state=3)
 
 
@@ -166,8 +168,7 @@ def test_a_distance_threshold_is_no_number_of_clusters() -> None:
 def test_above_the_bound_a_tree_follows_near_points(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_candidate_fits, "WHOLE_TREE", 100)
     members = parse_models(["agglomerative:n_clusters=5,6"], 120)
-    with pytest.warns(UserWarning, match="connected components"):
-        fits = fit_group(BLOBS, members, 0)
+    fits = fit_group(BLOBS, members, 0)
     assert adjusted_rand_score(TRUTH, fits[0].labels) == 1
     assert bytes_of(members, BLOBS) != 8 * 120 * 120
 
@@ -228,3 +229,37 @@ def test_mixtures_see_few_dimensions() -> None:
     assert reduced(points[:, :8], 0) is not None
     np.testing.assert_array_equal(reduced(points[:, :8], 0), points[:, :8])
     np.testing.assert_array_equal(reduced(points, 5), reduced(points, 5))
+
+
+def test_a_graph_in_pieces_is_put_together(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(_candidate_fits, "WHOLE_TREE", 50)
+    points, truth = make_blobs(40 * 20, 6, centers=40, cluster_std=0.1, random_state=1)  # a piece each
+    few, some, all_pieces = fit_group(points, parse_models([WARD], len(points)), 0)
+    assert [int(fit.labels.max()) + 1 for fit in (few, some) if fit.labels is not None] == [2, 9]
+    assert all_pieces.labels is not None and adjusted_rand_score(truth, all_pieces.labels) == 1.0
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("texts", "are_given"),
+    [
+        (None, False),
+        (["kmeans"], False),
+        (["kmeans:n_clusters=3"], True),
+        (["kmeans:n_clusters=3,5,init=random", "gaussianmixture:n_components=4"], True),
+        (["kmeans:n_clusters=3", "hdbscan:min_cluster_size=3"], False),
+        (["agglomerative:distance_threshold=0.5"], False),
+    ],
+)
+def test_whether_numbers_of_clusters_are_given(texts: list[str] | None, are_given: bool) -> None:
+    assert are_sizes_given(texts) == are_given
+
+
+def test_trees_of_groups_are_cut_near_to_all_of_them() -> None:
+    sizes = {c.get("n_clusters") for c in parse_models(["agglomerative"], 100, of_groups=True)}
+    assert {2, 3, 97, 98, 99} <= sizes and max(sizes) == 99
+    assert max(c.get("n_clusters") for c in parse_models(["agglomerative"], 100)) == 50
+    for n in (1, 2, 3):
+        assert all(c.get("n_clusters") == 2 for c in parse_models(["agglomerative"], n, of_groups=True))

@@ -147,12 +147,40 @@ def _cuts(points: Points, candidates: Sequence[Candidate]) -> Iterator[tuple[NDA
 
 
 def _connectivity(points: Points) -> Any:
-    """Return the graph that agglomerative clustering follows where a whole tree is too much."""
+    """Return the graph that agglomerative clustering follows where a whole tree is too much, in one piece."""
     from sklearn.neighbors import kneighbors_graph
 
     if len(points) <= WHOLE_TREE:
         return None
-    return kneighbors_graph(points, _NEIGHBOURS, include_self=False, n_jobs=1)
+    graph = kneighbors_graph(points, _NEIGHBOURS, include_self=False, n_jobs=1).tocoo()
+    edges = [np.stack([graph.row, graph.col])]
+    while len(middles := _middles(points, np.concatenate(edges, axis=1))) > 1:
+        near = min(_NEIGHBOURS, len(middles) - 1)
+        graph = kneighbors_graph(points[middles], near, include_self=False, n_jobs=1).tocoo()
+        edges.append(middles[np.stack([graph.row, graph.col])])
+    return _graph(np.concatenate(edges, axis=1), len(points))
+
+
+def _middles(points: Points, edges: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the point of each piece of a graph that is nearest to the mean of the piece.
+
+    By edges between these the pieces come together; scikit-learn would compare all pairs of pieces.
+    """
+    from scipy.sparse.csgraph import connected_components
+
+    k, pieces = connected_components(_graph(edges, len(points)), directed=False)
+    means = np.zeros((k, points.shape[1]))
+    np.add.at(means, pieces, points)
+    means /= np.bincount(pieces)[:, None]
+    away = ((points - means[pieces]) ** 2).sum(axis=1)
+    order = np.lexsort((away, pieces))
+    return order[np.searchsorted(pieces[order], np.arange(k))]
+
+
+def _graph(edges: NDArray[Any], n: int) -> Any:
+    from scipy.sparse import coo_array
+
+    return coo_array((np.ones(edges.shape[1]), (edges[0], edges[1])), shape=(n, n)).tocsr()
 
 
 def clean(labels: NDArray[Any]) -> Labels:

@@ -52,15 +52,18 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The candidate as `--models` takes it."""
+        """The candidate as `--models` takes it, or `apart`."""
         return str(Candidate(self.model, tuple(self.params.items())))
 
 
-def ranked(fits: Sequence[Fit], scores: Sequence[Scores | None], rule: str) -> tuple[list[Row], list[int]]:
+def ranked(
+    fits: Sequence[Fit], scores: Sequence[Scores | None], rule: str, *, prefer_many: bool = False
+) -> tuple[list[Row], list[int]]:
     """Return the rows, the best first, and the fit of each. The first is the chosen one, if it is valid.
 
-    Ties go to fewer outliers, then to fewer clusters, then to the one that came first.
+    Ties go to fewer outliers, then to fewer clusters (or more), then to the one that came first.
     """
+    sign = -1 if prefer_many else 1
     rows = [_row(fit, found) for fit, found in zip(fits, scores, strict=True)]
     valid = [index for index, found in enumerate(scores) if found is not None]
     counted = np.array([found.counted() for found in scores if found is not None]).reshape(-1, 3)
@@ -77,7 +80,7 @@ def ranked(fits: Sequence[Fit], scores: Sequence[Scores | None], rule: str) -> t
     def key(index: int) -> tuple[bool, float, float, int, int]:
         row = rows[index]
         by_rule = -(row.score or 0.0) if rule == "neighbours" else (row.mean_rank or 0.0)
-        return not row.is_valid, by_rule, row.outliers, row.n_clusters, index
+        return not row.is_valid, by_rule, row.outliers, sign * row.n_clusters, index
 
     order = sorted(range(len(rows)), key=key)
     if order and rows[order[0]].is_valid:

@@ -8,14 +8,13 @@ cluster of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MOST_SCORED", "Sample", "Scores", "drawn_of", "most_scored", "sample_of"]
+__all__ = ["MOST_SCORED", "Sample", "Scores", "most_scored", "sample_of"]
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int32]
@@ -90,15 +89,19 @@ class Sample:
 
 
 def sample_of(points: NDArray[np.floating[Any]], seed: int, memory: int) -> Sample:
-    """Return the points that labelings are scored on: all, or as many as may be (`drawn_of`)."""
+    """Return the points that labelings are scored on: all, or as many as may be, drawn by the seed.
+
+    Half are drawn, the others are the nearest of those, so that small clusters have two in the sample.
+    """
     from sklearn.metrics import pairwise_distances
     from sklearn.neighbors import NearestNeighbors
 
-    def nearest(drawn: NDArray[np.intp]) -> NDArray[np.intp]:
+    most = most_scored(memory)
+    drawn = np.arange(len(points))
+    if len(points) > most:
+        drawn = np.random.default_rng(seed).permutation(len(points))[: most // 2]
         near = NearestNeighbors(n_neighbors=2, n_jobs=1).fit(points).kneighbors(points[drawn])[1]
-        return np.asarray(near.ravel())
-
-    drawn = drawn_of(len(points), most_scored(memory), seed, nearest)
+        drawn = np.unique(np.concatenate([drawn, near.ravel()]))[:most]
     some = np.asarray(points[drawn], np.float64)
     distances = pairwise_distances(some, n_jobs=1).astype(np.float32)
     return Sample(drawn, some, distances, *_mutual_neighbours(distances))
@@ -107,19 +110,6 @@ def sample_of(points: NDArray[np.floating[Any]], seed: int, memory: int) -> Samp
 def most_scored(memory: int) -> int:
     """Return how many points the scores are taken on at most, in so many bytes."""
     return min(MOST_SCORED, max(100, int((memory / 16) ** 0.5)))
-
-
-def drawn_of(
-    n: int, most: int, seed: int, nearest: Callable[[NDArray[np.intp]], NDArray[np.intp]]
-) -> NDArray[np.intp]:
-    """Return the indices of all n points, rising, or of as many as may be.
-
-    Half are drawn by the seed, the others are the nearest of those, so that small clusters have two.
-    """
-    if n <= most:
-        return np.arange(n)
-    drawn = np.random.default_rng(seed).permutation(n)[: most // 2]
-    return np.unique(np.concatenate([drawn, nearest(drawn)]))[:most]
 
 
 def _mutual_neighbours(distances: NDArray[np.float32]) -> tuple[NDArray[np.intp], Floats]:

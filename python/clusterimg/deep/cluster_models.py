@@ -13,7 +13,7 @@ from typing import Any
 from .._optional import require
 from ..errors import UsageError
 
-__all__ = ["MODELS", "Candidate", "Model", "Quantile", "default_models", "parse_models"]
+__all__ = ["MODELS", "Candidate", "Model", "Quantile", "are_sizes_given", "default_models", "parse_models"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def parse_models(texts: Sequence[str] | None, n: int, *, of_groups: bool = False
     with a `=` begins the next parameter. Each value of a parameter is tried with each value of the others.
     Values are numbers, words, true, false and none; an `eps` may be a share, such as `50%` (`Quantile`). If
     the number or the size of the clusters is not given, a grid that follows n takes its place; where points
-    stand for groups (`of_groups`), of which many may be like no other, it goes up to n clusters.
+    stand for groups (`of_groups`), of which many may be like no other, that of trees goes up to n clusters.
 
     Raises
     ------
@@ -123,7 +123,26 @@ def parse_models(texts: Sequence[str] | None, n: int, *, of_groups: bool = False
     return list(dict.fromkeys(found))
 
 
+def are_sizes_given(texts: Sequence[str] | None) -> bool:
+    """Return whether all models are given their numbers of clusters."""
+    if texts is None:
+        return False
+    read = [(MODELS[model].size, lists) for model, lists in map(_read, texts)]
+    return all(size.startswith("n_") and lists.get(size, [None]) != [None] for size, lists in read)
+
+
 def _parsed(text: str, n: int, sizes: Callable[[str, int], Sequence[Value]]) -> Iterator[Candidate]:
+    key, lists = _read(text)
+    if MODELS[key].size not in lists:
+        lists = {MODELS[key].size: list(sizes(key, n)), **lists}
+    for values in itertools.product(*lists.values()):
+        candidate = Candidate(key, tuple(zip(lists, values, strict=True)))
+        _check(candidate)
+        yield candidate
+
+
+def _read(text: str) -> tuple[str, dict[str, list[Value]]]:
+    """Return the model that a text names, and the values of each parameter."""
     name, _, listed = text.strip().partition(":")
     key = name.strip().lower()
     key = {model.class_name.lower(): name for name, model in MODELS.items()}.get(key, key)
@@ -132,12 +151,7 @@ def _parsed(text: str, n: int, sizes: Callable[[str, int], Sequence[Value]]) -> 
     lists = _lists(key, text, listed)
     if key == "agglomerative" and any(value is not None for value in lists.get("distance_threshold", ())):
         lists.setdefault("n_clusters", [None])
-    if MODELS[key].size not in lists:
-        lists = {MODELS[key].size: list(sizes(key, n)), **lists}
-    for values in itertools.product(*lists.values()):
-        candidate = Candidate(key, tuple(zip(lists, values, strict=True)))
-        _check(candidate)
-        yield candidate
+    return key, lists
 
 
 def _lists(model: str, text: str, listed: str) -> dict[str, list[Value]]:

@@ -16,10 +16,11 @@ from ..clustering import number_by_appearance
 from ..errors import UsageError
 from ..methods import Clusters
 from ..methods.deep import NO_THRESHOLD, Deep
+from ._scores import most_scored
 from .choices import RULES
 from .cluster_models import parse_models
 from .embedding import reduced
-from .joining import Batched, choose_joined, medoids, spread_sample
+from .merging import Batched, choose_merge, grouped, sampled
 from .selection import Selection, choose
 
 __all__ = ["DeepModels"]
@@ -93,23 +94,27 @@ class DeepModels(Deep):
         if not len(batch) or batch[0] == batch[-1]:  # nothing to join
             return Clusters(number_by_appearance(groups), None)
         images = Batched(starts, features_of)
-        chosen, places = medoids(groups, images)
-        members = spread_sample(images, self.seed, self.memory)
-        points, seen = self._reduced(images.vectors_of(chosen), images.vectors_of(members))
-        labels, selection = choose_joined(
+        found = grouped(groups, images)
+        if len(found.medoids) < 2:
+            return Clusters(found.places, None)
+        vectors = images.vectors_of(found.medoids)
+        members = sampled(found, vectors, most=most_scored(self.memory), seed=self.seed)
+        points, seen = self._reduced(vectors, images.vectors_of(members))
+        labels, selection = choose_merge(
             points,
             seen,
-            places[members],
+            found.places[members],
             self.models,
-            n_images=len(images),
+            n_images=len(groups),
+            outliers=float((groups < 0).mean()),
             seed=self.seed,
             memory=self.memory,
             n_jobs=engine.n_threads,
             rule=self.rule,
             progress=progress,
         )
-        found = np.where(places >= 0, labels[places], -1)
-        return Clusters(number_by_appearance(found), None, _Told(selection, seen))
+        merged = np.where(found.places >= 0, labels[found.places], -1)
+        return Clusters(number_by_appearance(merged), None, _Told(selection, seen))
 
     def _reduced(self, *vectors: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Return vectors in their common principal components, where that is asked for."""
