@@ -251,10 +251,14 @@ def test_progress_lines_come_at_most_every_ten_seconds(capsys: pytest.CaptureFix
         lines("pairs", done, 30)
     printed = capsys.readouterr().err.splitlines()
     assert printed == [
-        "pairs 11 of 30, 1/s, 17 s left",
+        "pairs 11 of 30, 1/s, 19 s left",
         "pairs 21 of 30, 1/s, 9 s left",
         "pairs 30 of 30, 1/s",
     ]
+    for done in range(500, 521):  # the 500 were done by an earlier process
+        now = float(done)
+        lines("training", done, 1000)
+    assert capsys.readouterr().err.splitlines()[0] == "training 510 of 1,000, 1/s, 490 s left"
 
 
 def test_bars_are_drawn_on_a_terminal_without_colour_if_asked(folder: Path) -> None:

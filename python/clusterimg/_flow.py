@@ -86,6 +86,7 @@ class Job:
     source, target : folder of the images, result folder
     choice : how the threshold was chosen, if it was not given
     products : names of other files that this run has in the result folder
+    training : what came of training a network, if one was trained for this run
     linking : how similar pairs become clusters
     """
 
@@ -108,6 +109,7 @@ class Job:
     progress: Progress | None
     choice: Mapping[str, Any] | None = None
     products: frozenset[str] = frozenset()
+    training: Mapping[str, Any] | None = None
 
 
 SHARED = ("transfer", "merge", "batch_folders", "keep_features", "strict", "resume", "overwrite", "dry_run")
@@ -383,6 +385,7 @@ def _summary(job: Job, decision: Decision, clock: Clock, reused: Mapping[str, in
             "refused": len(decision.refused),
             "decoders": facts["decoders"],
         },
+        "training": job.training,
         "selections": facts.get("selections", []),
         "plans": clock.plans,
         "reused": dict(reused),

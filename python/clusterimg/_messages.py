@@ -110,7 +110,15 @@ def _network(summary: Mapping[str, Any]) -> list[str]:
         return []
     about = summary["features"]["params"]
     shown = f"{about['size']}x{about['size']}, {'colour' if about['channels'] == 3 else 'grey'}"
-    return [f"embedding {about['name']}: {about['dimensions']} numbers of pictures of {shown}"]
+    lines = [f"embedding {about['name']}: {about['dimensions']} numbers of pictures of {shown}"]
+    if summary["training"] is not None:
+        from .deep._telling import how_it_ended
+
+        lines.append("training " + "; ".join(how_it_ended(summary["training"])))
+    if summary["parameters"].get("pca") or summary["parameters"].get("whiten"):
+        parts = counted(summary["parameters"]["pca"], "component") if summary["parameters"]["pca"] else "all"
+        lines.append(f"principal components: {parts}" + ", whitened" * bool(summary["parameters"]["whiten"]))
+    return lines
 
 
 _CANDIDATES = 12  # of the table of cluster models, unless it is to be verbose
@@ -121,6 +129,8 @@ def _selection(selection: Mapping[str, Any], *, verbose: bool) -> list[str]:
     from .deep._ranking import Row, table
 
     rows = [Row(**row) for row in selection["candidates"]]
+    if not rows:
+        return [f"{selection['of']}: {selection['note']}"]
     limit = None if verbose else _CANDIDATES
     best = selection["best"] or selection["note"]
     found = f"{best}, by {selection['rule']} of {counted(len(rows), 'candidate')}"

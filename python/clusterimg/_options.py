@@ -89,7 +89,13 @@ def _add_deep(run: argparse.ArgumentParser) -> None:
     text = "options of train for the autoencoder, such as loss=perceptual epochs=100"
     add("--training", nargs="+", type=_setting, action=_Settings, metavar="NAME=VALUE", help=text)
     text = "cluster models and lists of their parameters, such as kmeans:n_clusters=5,10 dbscan:eps=0.3,0.5"
-    add("--models", nargs="+", metavar="MODEL", help=f"{text} (a grid that follows the number of images)")
+    add(
+        "--models",
+        nargs="+",
+        action="extend",
+        metavar="MODEL",
+        help=f"{text} (a grid that follows the number of images)",
+    )
     add("--selection", choices=choices.RULES, help=f"how the best model is found ({choices.RULES[0]})")
     add("--pca", type=int, metavar="N", help="group so many principal components of the embeddings (all)")
     add("--whiten", action="store_true", help="divide them by their standard deviations")
@@ -240,12 +246,19 @@ class _Settings(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         """Have the parser of train read them."""
         name = f"{parser.prog} --training"
-        train = argparse.ArgumentParser(prog=name, add_help=False, usage="NAME=VALUE …")
+        train = argparse.ArgumentParser(prog=name, add_help=False, usage="NAME=VALUE …", allow_abbrev=False)
         add_train(train)
         given = [word for name, value in values for word in (f"--{name}", value)]
-        read = vars(train.parse_args(["", "--out", "", *given]))
+        found, unknown = train.parse_known_args(["", "--out", "", *given])
+        if unknown:
+            known = ", ".join(sorted(set(vars(found)) - _NOT_OF_RUNS))
+            parser.error(f"argument {option_string}: there is no {unknown[0].lstrip('-')}; there are {known}")
         names = [name.replace("-", "_") for name, _ in values]
-        setattr(namespace, self.dest, {name: read[name] for name in names})
+        before = getattr(namespace, self.dest) or {}
+        setattr(namespace, self.dest, {**before, **{name: vars(found)[name] for name in names}})
+
+
+_NOT_OF_RUNS = {"command", "images", "out", "recursive", "resume", "overwrite"}
 
 
 def _setting(text: str) -> tuple[str, str]:

@@ -40,7 +40,7 @@ class Lines:
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._clock = stream, clock
-        self._stage, self._start, self._last = "", 0.0, 0.0
+        self._stage, self._start, self._last, self._first = "", 0.0, 0.0, 0
 
     def __enter__(self) -> Lines:
         return self
@@ -52,11 +52,12 @@ class Lines:
         now = self._clock()
         if stage != self._stage:
             self._stage, self._start, self._last = stage, now, now
+            self._first = done if done < total else 0  # what was done before this process
         ends_long_stage = done == total and self._last > self._start
         if now - self._last < self.SECONDS and not ends_long_stage:
             return
         self._last = now
-        rate = done / (now - self._start)
+        rate = (done - self._first) / (now - self._start)
         left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
         self._stream.write(f"{stage} {done:,} of {total:,}, {rate:,.0f}/s{left}\n")
         self._stream.flush()

@@ -6,10 +6,11 @@ import importlib
 import platform
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 from . import __version__
 
-__all__ = ["decoder_versions", "versions"]
+__all__ = ["decoder_versions", "networks_installed", "versions"]
 
 _DECODERS = {"opencv": "cv2", "Pillow": "PIL"}
 _NETWORKS = {"torch": "torch", "scikit-learn": "sklearn"}
@@ -30,6 +31,17 @@ def versions(decoders: Mapping[str, str] | None = None, *, of_networks: bool = F
         "pyarrow": _version("pyarrow"),
         **{name: _version(module) for name, module in in_use.items()},
     }
+
+
+def networks_installed() -> dict[str, str]:
+    """Return name and version of the libraries of the deep path, without importing them."""
+    from importlib import metadata  # takes a while, and other commands need it not
+
+    found = {}
+    for name in _NETWORKS:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found or {"deep": "needs torch and scikit-learn: pip install 'clusterimg[deep]'"}
 
 
 def decoder_versions() -> dict[str, str]:

@@ -25,7 +25,7 @@ from ._memory import keep_freed_memory
 from ._messages import counted, error_text, printable, summary
 from ._options import TERMINAL, parser
 from ._types import Skip
-from ._versions import versions
+from ._versions import networks_installed, versions
 from .errors import ClusterimgError, DeviceWarning, FilesSkipped, UsageError
 from .methods import METHODS
 from .picker.views import ask, can_ask, view_for
@@ -54,8 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        can_resume = hasattr(arguments, "resume") and not getattr(arguments, "dry_run", False)
-        _say("interrupted" + ": the same command with --resume goes on" * can_resume)
+        _say("interrupted" + ": the same command with --resume goes on" * _can_resume(arguments))
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has gone: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -65,6 +64,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         _say(f"error: {error_text(error)}")
         return USAGE if isinstance(error, UsageError) else FAILED
+
+
+def _can_resume(arguments: argparse.Namespace) -> bool:
+    """Return whether an interrupted command left something to go on from."""
+    if arguments.command == "train":  # a state is written now and then
+        from .deep._model_files import ModelFiles
+
+        return ModelFiles(Path(arguments.out)).state.exists()
+    return hasattr(arguments, "resume") and not getattr(arguments, "dry_run", False)
 
 
 def _say(text: str) -> None:
@@ -286,7 +294,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _info(arguments: argparse.Namespace) -> int:
     engine = backends.select()
     facts: dict[str, Any] = {
-        "versions": versions(),
+        "versions": versions() | networks_installed(),
         "backends": {name: reason or "can run" for name, reason in backends.report().items()},
         "auto": engine.report.name,
         "isa": engine.report.isa,

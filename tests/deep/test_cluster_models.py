@@ -196,7 +196,8 @@ def test_what_does_not_converge_says_so() -> None:
 
 
 def test_an_error_of_a_model_is_a_reason() -> None:
-    (fit,) = fit_group(BLOBS, [one("agglomerative:n_clusters=4,linkage=ward,metric=cosine")], 0)
+    params = (("n_clusters", 4), ("linkage", "ward"), ("metric", "cosine"))
+    (fit,) = fit_group(BLOBS, [Candidate("agglomerative", params)], 0)
     assert fit.labels is None
     assert "Ward can only work with euclidean" in fit.reason
 
@@ -263,3 +264,25 @@ def test_trees_of_groups_are_cut_near_to_all_of_them() -> None:
     assert max(c.get("n_clusters") for c in parse_models(["agglomerative"], 100)) == 50
     for n in (1, 2, 3):
         assert all(c.get("n_clusters") == 2 for c in parse_models(["agglomerative"], n, of_groups=True))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "agglomerative:n_clusters=4,linkage=ward,metric=cosine",
+        "agglomerative:n_clusters=none",
+        "dbscan:eps=0.5,metric=precomputed",
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=text.split(",")[0]):
+        parse_models([text], 100)
+
+
+def test_values_for_many_points_are_not_refused() -> None:
+    texts = ["hdbscan:min_cluster_size=500,min_samples=300", "kmeans:n_clusters=900,n_init=20"]
+    texts += [
+        "gaussianmixture:n_components=400,covariance_type=full,n_init=8",
+        "dbscan:eps=5%,min_samples=90",
+    ]
+    assert len(parse_models(texts, 100_000)) == 4

@@ -17,6 +17,9 @@ import pytest
 from numpy.typing import NDArray
 
 import clusterimg as ci
+from clusterimg._messages import summary
+from clusterimg._options import parser
+from clusterimg.cli import main
 from pictures import noisy, partition, picture, save
 
 pytest.importorskip("torch")
@@ -110,6 +113,8 @@ def test_few_alike_and_no_images(tmp_path: Path) -> None:
         folder = save(tmp_path / f"in_{n}", {f"{k}.png": picture(k) for k in range(n)})
         result = ci.run(folder, **QUARTERS, out=tmp_path / f"out_{n}")
         assert (result.labels == -1).all()
+    [selection] = result.summary["selections"]
+    assert "there are 3" in selection["note"] and "silhouette" not in summary(result, verbose=False)
     folder = save(tmp_path / "copies", {f"{k}.png": picture(k // 2) for k in range(4)})
     result = ci.run(folder, **QUARTERS, out=tmp_path / "out")
     assert result.labels.tolist() == [0, 0, 1, 1]
@@ -135,7 +140,7 @@ def test_the_report_tells_what_grouped(photos: Path, tmp_path: Path) -> None:
     [
         ({"models": ["kmean"]}, "no cluster model 'kmean'"),
         ({"selection": "best"}, "selection must be one of"),
-        ({"pca": 0}, "pca must be 1"),
+        ({"pca": 1}, "pca must be a whole number of 2"),
         ({"merge": "exact"}, "merge exact compares pairs"),
         ({"linkage": "complete"}, "linkage and constraints are for similar pairs"),
         ({"must_link": [("a", "b")]}, "linkage and constraints are for similar pairs"),
@@ -144,6 +149,9 @@ def test_the_report_tells_what_grouped(photos: Path, tmp_path: Path) -> None:
         ({"embedding": "autoencoder", "training": {"epoch": 3}}, "training has no epoch"),
         ({"embedding": "autoencoder", "training": {"epochs": 0}}, "epochs must be"),
         ({"training": {"epochs": 3}}, "there is a network already"),
+        ({"embedding": "autoencoder", "training": "epochs=3"}, "training must be a dictionary"),
+        ({"models": {"kmeans": {"n_clusters": [3]}}}, "models must be a list of texts"),
+        ({"pca": 2.5}, "pca must be a whole number"),
         ({"model": "some.pt"}, "give embedding or model"),
     ],
 )
@@ -219,9 +227,39 @@ def test_the_command(photos: Path, tmp_path: Path) -> None:
     assert "batch_0: " in done.stdout and "of 3 candidates" in done.stdout and "silhouette" in done.stdout
     told = json.loads((tmp_path / "out" / "run.json").read_text())
     assert told["parameters"]["training"]["loss"] == "l1" and told["parameters"]["training"]["epochs"] == 4
-    wrong = command("run", photos, "--method", "deep", "--training", "epochs=many")
-    refused = subprocess.run(wrong, capture_output=True, text=True, timeout=60, check=False)
-    assert refused.returncode == 2 and "invalid int value: 'many'" in refused.stderr
+    assert "training ended: all epochs are done (epochs); best validation loss (l1 + 0.05 con" in done.stdout
+    assert told["training"]["outcome"]["epochs"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--training", "epochs=many"], "invalid int value: 'many'"),
+        (["--training", "ep=1"], "argument --training: there is no ep; there are batch_size, channels, "),
+        (["--training", "loss=l1", "perceptual_network=efficientnet-lite0"], "perceptual_network belongs to"),
+        (["--models", "kmeans", "--models", "dbscan:eps=near"], "dbscan:eps=near"),
+        (["--models", "agglomerative:n_clusters=3,linkage=ward,metric=cosine"], "Ward can only work with"),
+        (["--models", "agglomerative:n_clusters=none"], "n_clusters and distance_threshold"),
+        (["--model", "nofile.pt"], "nofile.pt is missing: wanted "),
+    ],
+)
+def test_wrong_options_of_the_command(
+    photos: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(["run", str(photos), "--method", "deep", *arguments])
+    except SystemExit as error:
+        code = int(str(error))
+    assert code in (2, 3) and message in capsys.readouterr().err
+    assert not photos.with_name("photos_clustered").exists()
+
+
+def test_options_given_twice_are_put_together() -> None:
+    words = ["--training", "epochs=3", "size=32", "--training", "loss=l1", "size=16"]
+    words += ["--models", "kmeans", "--models", "dbscan", "hdbscan"]
+    read = parser().parse_args(["run", "photos", *words])
+    assert read.training == {"epochs": 3, "size": 16, "loss": "l1"}
+    assert read.models == ["kmeans", "dbscan", "hdbscan"]
 
 
 def test_a_run_killed_in_its_training_goes_on(photos: Path, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_threshold_is_chosen_on_the_curve_of_an_embedding(
         ({"embedding": lambda pictures: np.full((len(pictures), 4), np.nan)}, "not finite"),
         ({"embedding": quarters, "size": 4}, "size must be 8 to 1024"),
         ({"embedding": quarters, "channels": 2}, "channels must be 1 .* or 3"),
-        ({"embedding": quarters, "pca": 0}, "pca must be 1"),
+        ({"embedding": quarters, "pca": 0}, "pca must be a whole number of 2"),
         ({"embedding": quarters, "errors": "pass"}, "errors must be raise or skip"),
         ({"embedding": Means(), "device": "tpu"}, "device must be one of auto, cpu, cuda, mps"),
     ],

@@ -94,7 +94,8 @@ def test_what_it_writes_and_says(folder: Path, tmp_path: Path) -> None:
         1
     ]
     assert lines[2] == "ended: all epochs are done (epochs)"
-    assert re.fullmatch(r"best validation loss \(mse\) 0\.\d+ after epoch [123]", lines[3])
+    loss = r"\(mse \+ 0\.05 contrastive\) 0\.\d+"
+    assert re.fullmatch(rf"best validation loss {loss} after epoch [123]", lines[3])
     files = ["photos.pt", "photos_loss.csv", "photos_loss.png", "photos_reconstructions.png"]
     assert [Path(line.split(": ", 1)[1]).name for line in lines[4:]] == files
     assert names(out.parent) == files
@@ -332,6 +333,13 @@ def test_interrupted(folder: Path, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert told.decode().endswith("clusterimg: interrupted: the same command with --resume goes on\n")
     assert [name for name in names(tmp_path) if name.startswith("m")] == ["m.pt.state"]
+
+
+def test_interrupted_before_there_is_a_state(folder: Path, tmp_path: Path) -> None:
+    arguments = parser().parse_args(["train", str(folder), "--out", str(tmp_path / "m.pt")])
+    assert not cli._can_resume(arguments)
+    (tmp_path / "m.pt.state").touch()
+    assert cli._can_resume(arguments)
 
 
 def test_resume_with_nothing_there_begins(folder: Path, tmp_path: Path, here: Call) -> None:

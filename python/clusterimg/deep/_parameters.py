@@ -74,8 +74,9 @@ class Parameters:
         """Refuse what would have no effect."""
         if self.loss == "perceptual":
             return
-        for name in ("perceptual_weights", "perceptual_layers"):
-            if getattr(self, name) is not None:
+        defaults = {"perceptual_network": NETWORKS[0], "perceptual_weights": None, "perceptual_layers": None}
+        for name, default in defaults.items():
+            if getattr(self, name) != default:
                 raise UsageError(f"{name} belongs to the loss perceptual, but the loss is {self.loss}")
 
     def as_dict(self) -> dict[str, Any]:

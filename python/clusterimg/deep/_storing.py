@@ -82,11 +82,17 @@ def read_content(path: Path, wanted: str) -> dict[str, Any]:
     except MemoryError:
         raise
     except Exception as error:  # the content is a stranger's: it can make torch raise anything
-        told = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        raise ModelError(f"{shown(path)} is not {wanted}: torch says: {told[0][:200]}") from None
+        raise ModelError(f"{shown(path)} is not {wanted}: {_why_unreadable(error)}") from None
     if not isinstance(content, dict):
         raise ModelError(f"{shown(path)} is not {wanted}: it holds a {type(content).__name__}")
     return content
+
+
+def _why_unreadable(error: Exception) -> str:
+    told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if "weights_only" in str(error):  # torch tells how to read it nevertheless
+        return "it holds more than tensors and plain values, which could run code when it is read"
+    return f"torch says: {told[:200]}"
 
 
 def _why_damaged(data: bytes) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from .._messages import counted, printable
 from ._model_files import ModelFiles
 
-__all__ = ["as_json", "told"]
+__all__ = ["as_json", "counted_epochs", "how_it_ended", "loss_of", "told"]
 
 _ENDS = {
     "patience": "the validation loss no longer fell",
@@ -28,9 +28,7 @@ def told(facts: Mapping[str, Any], out: Path | str, *, verbose: bool) -> str:
         f"{outcome['n_validation']:,} for validation; {shape}",
         f"{counted_epochs(outcome['epochs'])} in {outcome['seconds']:,.1f} s, {speed} "
         f"on {outcome['device']}, {outcome['precision']}, {counted(outcome['threads'], 'thread')}",
-        f"ended: {_ENDS[outcome['ended']]} ({outcome['ended']})",
-        f"best validation loss ({facts['training']['loss']}) {outcome['best_validation']:.5g} "
-        f"after epoch {outcome['best_epoch']:g}",
+        *how_it_ended(facts),
     ]
     if verbose:
         lines += [
@@ -41,6 +39,22 @@ def told(facts: Mapping[str, Any], out: Path | str, *, verbose: bool) -> str:
     lines.append(f"model: {printable(files.model)}")
     lines += [f"  and: {printable(path)}" for path in files.lasting()[1:]]
     return "\n".join(lines)
+
+
+def how_it_ended(facts: Mapping[str, Any]) -> list[str]:
+    """Return why a training ended, and its best loss."""
+    outcome = facts["outcome"]
+    return [
+        f"ended: {_ENDS[outcome['ended']]} ({outcome['ended']})",
+        f"best validation loss ({loss_of(facts['training'])}) {outcome['best_validation']:.5g} "
+        f"after epoch {outcome['best_epoch']:g}",
+    ]
+
+
+def loss_of(training: Mapping[str, Any]) -> str:
+    """Return what the loss is the sum of."""
+    weight = training["contrastive"]
+    return f"{training['loss']} + {weight:g} contrastive" if weight else str(training["loss"])
 
 
 def counted_epochs(epochs: float) -> str:

@@ -6,9 +6,13 @@ import importlib
 import inspect
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
+
+import numpy as np
 
 from .._optional import require
 from ..errors import UsageError
@@ -120,6 +124,9 @@ def parse_models(texts: Sequence[str] | None, n: int, *, of_groups: bool = False
         raise UsageError(f"models must be a list of texts such as 'kmeans:n_clusters=5,10', got {specs!r}")
     sizes = _sizes_of_groups if of_groups else _default_sizes
     found = [candidate for text in specs for candidate in _parsed(text, n, sizes)]
+    for candidate in found if texts is not None else ():
+        if reason := _why_refused(candidate.model, _tamed(candidate)):
+            raise UsageError(f"{candidate}: {reason}")
     return list(dict.fromkeys(found))
 
 
@@ -209,6 +216,29 @@ def _check(candidate: Candidate) -> None:
             check()
     except ValueError as error:
         raise UsageError(f"{candidate}: {error}") from error
+
+
+def _tamed(candidate: Candidate) -> tuple[tuple[str, Value], ...]:
+    """Return the parameters fit for few points: all numbers of points and clusters small."""
+    tamed: list[tuple[str, Value]] = []
+    for name, value in candidate.params:
+        is_count = isinstance(value, int) and not isinstance(value, bool)
+        is_share = isinstance(value, Quantile)
+        tamed.append((name, min(int(value), 3) if is_count else 1.0 if is_share else value))  # type: ignore[arg-type]
+    return tuple(tamed)
+
+
+@cache
+def _why_refused(model: str, params: tuple[tuple[str, Value], ...]) -> str:
+    """Return why a model can't be fitted with parameters that are right one by one, "" if it can."""
+    points = np.random.default_rng(0).normal(size=(24, 3))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            MODELS[model].build(dict(params)).fit(points)
+    except (ValueError, TypeError) as error:
+        return str(error).strip().split("\n")[0]
+    return ""
 
 
 def default_models(n: int) -> list[str]:

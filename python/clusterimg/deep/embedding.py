@@ -108,7 +108,7 @@ def embedder(
         require("torch", extra="deep")
         from .checkpoint import load
 
-        if not Path(embedding).exists() and Path(embedding).name == str(embedding):
+        if isinstance(embedding, str) and not Path(embedding).exists() and Path(embedding).name == embedding:
             wanted = f"{', '.join(PRETRAINED)}, or the file of a trained model"
             raise UsageError(f"embedding must be {wanted}, got {embedding!r}")
         return _of_trained(load(Path(embedding)), device, n_threads)
@@ -256,13 +256,18 @@ def embed(
     return vectors if pca is None and not whiten else reduced(vectors, pca, whiten=whiten)
 
 
+def check_pca(pca: int | None) -> None:
+    """Raise `UsageError` for what is no number of components: of length 1, a single one would be 1 or -1."""
+    if pca is not None and not (isinstance(pca, int | np.integer) and pca >= 2):
+        raise UsageError(f"pca must be a whole number of 2 components or more, got {pca!r}")
+
+
 def reduced(vectors: Vectors, pca: int | None, *, whiten: bool = False) -> Vectors:
     """Return the principal components of vectors (n, d), of length 1 again; as many as there are at most.
 
     Zero vectors stay so. `whiten` divides each component by its standard deviation.
     """
-    if pca is not None and pca < 1:
-        raise UsageError(f"pca must be 1 component or more, got {pca}")
+    check_pca(pca)
     known = np.flatnonzero(vectors.any(axis=1))
     n_components = min(len(known), vectors.shape[1], pca or vectors.shape[1])
     if n_components < 1 or len(known) < 2:

@@ -19,7 +19,7 @@ from ..methods.deep import NO_THRESHOLD, Deep
 from ._scores import most_scored
 from .choices import RULES
 from .cluster_models import parse_models
-from .embedding import reduced
+from .embedding import check_pca, reduced
 from .merging import Batched, choose_merge, grouped, sampled
 from .selection import Selection, choose
 
@@ -50,8 +50,7 @@ class DeepModels(Deep):
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise UsageError(f"selection must be one of {', '.join(RULES)}, got {self.rule!r}")
-        if self.pca is not None and self.pca < 1:
-            raise UsageError(f"pca must be 1 component or more, got {self.pca}")
+        check_pca(self.pca)
         if self.models is not None:  # what is wrong with them is said before images are read
             parse_models(self.models, 100)
 

@@ -60,6 +60,8 @@ def _of(network: Embedder) -> dict[str, Any]:
 
 def _grouping(asked: Mapping[str, Any]) -> dict[str, Any]:
     models = asked.get("models")
+    if isinstance(models, Mapping):
+        raise UsageError("models must be a list of texts such as 'kmeans:n_clusters=5,10', got a dictionary")
     given = {
         "models": None if models is None else tuple([models] if isinstance(models, str) else models),
         "rule": asked.get("selection"),
@@ -86,6 +88,9 @@ def _latent(asked: Mapping[str, Any]) -> int:
     from .autoencoder import Architecture
     from .training import train
 
+    if not isinstance(asked["training"] or {}, Mapping):
+        wanted = "a dictionary such as {'epochs': 100}"
+        raise UsageError(f"training must be {wanted}, got {asked['training']!r}")
     given = _training(asked)
     known = set(inspect.signature(train).parameters) - {"images", "out", "recursive", "resume", "overwrite"}
     if unknown := sorted(set(given) - known):
@@ -116,6 +121,7 @@ def trained(
     What an earlier run left there is used, or gone on with, if it is of the same files and options.
     `before` is called before files are read.
     """
+    from .checkpoint import load
     from .training import train
 
     written = ModelFiles(out / MODEL)
@@ -131,10 +137,12 @@ def trained(
         paths = [job.source / file for file in files]
         resumed = is_same and written.state.exists()
         train(paths, out=written.model, **options, resume=resumed, overwrite=True, progress=job.progress)
-    network = embedder(written.model, device=job.asked["device"], n_threads=job.asked["threads"])
+    model = load(written.model)
+    network = embedder(model, device=job.asked["device"], n_threads=job.asked["threads"])
     products = frozenset(path.name for path in written.lasting())
     assert isinstance(job.method, Deep)
-    return replace(job, method=replace(job.method, **_of(network)), products=products)
+    told = {name: model.facts[name] for name in ("training", "outcome")}
+    return replace(job, method=replace(job.method, **_of(network)), products=products, training=told)
 
 
 def _read_key(path: Path) -> str | None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._files import replacing, write_error
+from .._messages import counted
 from .._optional import require
 from ..errors import UsageError
 from ..picker._drawing import plain, style
@@ -89,6 +90,8 @@ def _draw_scores(figure: Figure, selection: Selection) -> None:
         axes.set_title(title, size=10.5, loc="left", color=INK)
         axes.set_title(direction, size=8.5, loc="right", color=PALE)
         plain(axes)
+        if name == "outliers":
+            axes.set_ylim(bottom=0)
         if lines:
             axes.set_xscale("log")
             axes.xaxis.set_minor_locator(NullLocator())
@@ -121,7 +124,7 @@ def _ticks(values: Sequence[int]) -> list[int]:
 
 
 def _summary(selection: Selection) -> str:
-    scored = f"{selection.n_points:,} points"
+    scored = counted(selection.n_points, "point")
     if selection.n_scored < selection.n_points:
         scored += f", scored on {selection.n_scored:,}"
     if selection.best is None:

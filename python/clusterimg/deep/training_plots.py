@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..picker._drawing import plain
 from ._model_files import ModelFiles
 from ._storing import write_whole
+from ._telling import counted_epochs, loss_of
 from .checkpoint import Trained
 from .pictures import in_blocks
 
@@ -86,7 +87,7 @@ def curve_png(facts: Mapping[str, Any]) -> bytes:
         )
         figure.subplots_adjust(left=0.105, right=0.97, top=0.87, bottom=0.105)
         figure.text(
-            0.105, 0.945, f"Training with the loss {facts['training']['loss']}", size=13, weight="bold"
+            0.105, 0.945, f"Training with the loss {loss_of(facts['training'])}", size=13, weight="bold"
         )
         figure.text(0.105, 0.902, _subtitle(outcome), size=9, color=_PALE)
         _draw_losses(losses, column, outcome)
@@ -99,7 +100,7 @@ def _subtitle(outcome: Mapping[str, Any]) -> str:
     return (
         f"{outcome['n_training']:,} images, {outcome['n_validation']:,} more for validation; "
         f"best {outcome['best_validation']:.4g} after epoch {outcome['best_epoch']:g}; "
-        f"ended by {outcome['ended']} after {outcome['epochs']:g}"
+        f"ended after {counted_epochs(outcome['epochs'])}, by {outcome['ended']}"
     )
 
 
