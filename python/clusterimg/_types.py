@@ -143,19 +143,20 @@ class Features:
 
     def first_copies(self) -> NDArray[np.intp]:
         """Return for each image the index of the first one equal to it (its own if it is the first)."""
-        return first_equal(self._keys())
+        return first_equal(self.keys())
 
     def find_copies(self, others: Features) -> NDArray[np.intp]:
         """Return for each image of `others` the index of the first equal one here, or -1."""
-        keys = self._keys()
+        keys = self.keys()
         if not len(keys):
             return np.full(len(others), -1, np.intp)
         first = np.argsort(keys, kind="stable")
         keys = keys[first]
-        place = np.minimum(np.searchsorted(keys, others._keys()), len(keys) - 1)
-        return np.where(keys[place] == others._keys(), first[place], -1)
+        place = np.minimum(np.searchsorted(keys, others.keys()), len(keys) - 1)
+        return np.where(keys[place] == others.keys(), first[place], -1)
 
-    def _keys(self) -> NDArray[np.void]:
+    def keys(self) -> NDArray[np.void]:
+        """Return the digests (n,) as one value each."""
         return np.ascontiguousarray(self.digests).view("V16").reshape(-1)
 
     def take_values(self, indices: NDArray[np.integer[Any]]) -> NDArray[Any] | Ragged:

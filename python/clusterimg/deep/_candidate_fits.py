@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..clustering import number_by_appearance
+from ._scores import centres_of
 from .cluster_models import MODELS, Candidate, Quantile
 
 __all__ = [
@@ -169,9 +170,7 @@ def _middles(points: Points, edges: NDArray[Any]) -> NDArray[np.intp]:
     from scipy.sparse.csgraph import connected_components
 
     k, pieces = connected_components(_graph(edges, len(points)), directed=False)
-    means = np.zeros((k, points.shape[1]))
-    np.add.at(means, pieces, points)
-    means /= np.bincount(pieces)[:, None]
+    means, _ = centres_of(points, pieces)
     away = ((points - means[pieces]) ** 2).sum(axis=1)
     order = np.lexsort((away, pieces))
     return order[np.searchsorted(pieces[order], np.arange(k))]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MOST_SCORED", "Sample", "Scores", "most_scored", "sample_of"]
+__all__ = ["MOST_SCORED", "Sample", "Scores", "centres_of", "most_scored", "sample_of"]
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int32]
@@ -162,7 +162,10 @@ def _silhouette(distances: NDArray[np.float32], kept: NDArray[np.intp], groups: 
     return float(np.where(counts[groups] > 1, values, 0).mean())
 
 
-def _centres(points: Floats, groups: NDArray[np.intp]) -> tuple[Floats, NDArray[np.intp]]:
+def centres_of(
+    points: NDArray[np.floating[Any]], groups: NDArray[np.integer[Any]]
+) -> tuple[Floats, NDArray[np.intp]]:
+    """Return the mean of each group (k, d), and how many points it has; groups are 0 to k - 1."""
     counts = np.bincount(groups)
     sums = _membership(groups, np.arange(len(groups)), len(groups)) @ points
     return np.asarray(sums / counts[:, None]), counts
@@ -170,7 +173,7 @@ def _centres(points: Floats, groups: NDArray[np.intp]) -> tuple[Floats, NDArray[
 
 def _calinski_harabasz(points: Floats, groups: NDArray[np.intp]) -> float:
     """Return the ratio of the spread between and within clusters; infinite if there is none within."""
-    centres, counts = _centres(points, groups)
+    centres, counts = centres_of(points, groups)
     between = float((counts[:, None] * (centres - points.mean(axis=0)) ** 2).sum())
     within = float(((points - centres[groups]) ** 2).sum())
     n, k = len(points), len(counts)
@@ -181,7 +184,7 @@ def _davies_bouldin(points: Floats, groups: NDArray[np.intp]) -> float:
     """Return the mean over clusters of the worst ratio of two spreads to the distance of their centres."""
     from sklearn.metrics import pairwise_distances
 
-    centres, counts = _centres(points, groups)
+    centres, counts = centres_of(points, groups)
     spreads = np.bincount(groups, np.linalg.norm(points - centres[groups], axis=1)) / counts
     apart = pairwise_distances(centres, n_jobs=1)
     if np.allclose(spreads, 0) or np.allclose(apart, 0):

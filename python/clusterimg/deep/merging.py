@@ -83,7 +83,7 @@ def grouped(groups: NDArray[np.int64], images: Batched) -> Grouped:
         if not sums.size:
             sums = np.zeros((k, vectors.shape[1]))
         np.add.at(sums, mine[mine >= 0], vectors[mine >= 0])
-        keys.append(np.ascontiguousarray(features.digests).view("V16").reshape(-1))
+        keys.append(features.keys())
     best, medoids = np.full(k, -np.inf), np.zeros(k, np.intp)
     for batch, features in images.batches():
         local = np.flatnonzero(places[batch] >= 0)
